@@ -1,0 +1,113 @@
+"""The contract of a metric."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from ebmpipe.spec import DataSpec
+
+if TYPE_CHECKING:
+    from ebmpipe.data.base import Density
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """How to read one metric id: its unit, which direction is better (None: neither), and what it is, in a sentence."""
+
+    unit: str
+    better: Literal["lower", "higher"] | None
+    description: str
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number of one run. ``value`` is None exactly when ``status`` is not ``ok`` and says why."""
+
+    metric: str
+    value: float | None
+    unit: str
+    n: int | None = None
+    stderr: float | None = None
+    status: str = "ok"
+
+    def at(self, source: str) -> Measurement:
+        """The same number, named as coming from another sample source: ``metric@source``."""
+        return replace(self, metric=f"{self.metric}@{source}")
+
+
+class NotAvailable(Exception):
+    """Raised by a metric that has no honest value here; its text is the reason that the tables print."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that a metric may look at. Arrays are in model space, float64, shape (n, *event).
+
+    Attributes:
+        spec: the data set.
+        test: the test split; images are dequantised.
+        train: the training split, for memorisation checks.
+        samples: the run's samples by source.
+        primary: the source behind a bare metric id.
+        log_unnormalised: (n, *event) -> (n,) log p up to a constant, i.e. -E, float64; None if the run has no energy.
+        density: the true density, if the data set has one.
+        features: (n, *event) -> (n, d) float64 of a network named ``extractor``; None for vectors.
+        extractor: name of the feature network.
+        rng: gives each metric the same fresh random stream, whatever the other metrics drew.
+    """
+
+    spec: DataSpec
+    test: np.ndarray
+    train: np.ndarray
+    samples: Mapping[str, np.ndarray]
+    primary: str
+    rng: Callable[[str], np.random.Generator]
+    log_unnormalised: Callable[[np.ndarray], np.ndarray] | None = None
+    density: Density | None = None
+    features: Callable[[np.ndarray], np.ndarray] | None = None
+    extractor: str | None = None
+    cache: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Metric(ABC):
+    """A family of numbers that are computed together.
+
+    Attributes:
+        name: id of the family, equal to the file's name.
+        revision: bumped when the numbers change.
+        ids: every metric id that `compute` may yield, without ``@source``.
+    """
+
+    name: ClassVar[str]
+    revision: ClassVar[int]
+    ids: ClassVar[dict[str, MetricInfo]]
+
+    @abstractmethod
+    def applies(self, spec: DataSpec) -> bool:
+        """Whether the family means anything on this kind of data."""
+
+    @abstractmethod
+    def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
+        """Yield the measurements.
+
+        Raises:
+            NotAvailable: if the run has no honest value; every id of the family is then reported with that reason.
+        """
+
+
+class SampleMetric(Metric):
+    """A family computed once per sample source; the framework names the sources."""
+
+    @abstractmethod
+    def compare(self, samples: np.ndarray, evaluation: Evaluation) -> Iterator[Measurement]:
+        """Measurements of ``samples`` (n, *event) against the test split."""
+
+    def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
+        for source, samples in evaluation.samples.items():
+            for measurement in self.compare(samples, evaluation):
+                yield measurement if source == evaluation.primary else measurement.at(source)

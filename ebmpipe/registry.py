@@ -1,0 +1,50 @@
+"""Members (methods, samplers, networks, data sets, metrics, figures) found by their file's name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from difflib import get_close_matches
+from typing import Any
+
+#: Modules of a member package that are not members themselves.
+SHARED = {"base", "template"}
+
+
+class UnknownMember(ValueError):
+    """Raised when no member has the asked-for name; the message lists the valid ones."""
+
+
+def names(package: str) -> list[str]:
+    """Ids of all members of ``ebmpipe.<package>``, sorted; imports none of them."""
+    path = importlib.import_module(f"ebmpipe.{package}").__path__
+    return sorted(m.name for m in pkgutil.iter_modules(path) if not m.ispkg and m.name not in SHARED)
+
+
+def load(package: str, name: str) -> Any:
+    """The class of member ``name``: a file of ``ebmpipe.<package>``, or ``module:Class`` for one's own.
+
+    Raises:
+        UnknownMember: if there is no such member.
+    """
+    if ":" in name:
+        module_name, _, class_name = name.partition(":")
+        try:
+            return getattr(importlib.import_module(module_name), class_name)
+        except (ImportError, AttributeError) as error:
+            raise UnknownMember(f"cannot import {name!r} as one of the {package}: {error}") from error
+    if name not in names(package):
+        near = get_close_matches(name, names(package), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UnknownMember(f"{name!r} is none of the {package}: {', '.join(names(package))}{hint}")
+    module = importlib.import_module(f"ebmpipe.{package}.{name}")
+    for _, member in inspect.getmembers(module, inspect.isclass):
+        if member.__module__ == module.__name__ and getattr(member, "name", None) == name:
+            return member
+    raise UnknownMember(f"ebmpipe/{package}/{name}.py defines no class with name = {name!r}")
+
+
+def load_all(package: str) -> dict[str, Any]:
+    """All members of ``ebmpipe.<package>`` by id."""
+    return {name: load(package, name) for name in names(package)}
