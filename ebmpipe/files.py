@@ -54,12 +54,17 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is not valid JSON ({error}); delete it and run the stage that makes it again") from error
 
 
+def header(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """Metadata as safetensors takes it: one entry, because it writes several in random order and equal files must be equal bytes."""
+    return {"json": json.dumps(dict(metadata or {}), sort_keys=True)}
+
+
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
     """Write numpy arrays as safetensors with string metadata."""
     from safetensors.numpy import save
 
     with atomic(path) as temporary:
-        temporary.write_bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, dict(metadata or {})))
+        temporary.write_bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, header(metadata)))
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -67,7 +72,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})
+        return {key: file.get_tensor(key) for key in file.keys()}, json.loads((file.metadata() or {}).get("json", "{}"))
 
 
 def sha256(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -59,6 +60,7 @@ class Evaluation:
         features: (n, *event) -> (n, d) float64 of a network named ``extractor``; None for vectors.
         extractor: name of the feature network.
         rng: gives each metric the same fresh random stream, whatever the other metrics drew.
+        cache: results that several families or sources share, by a key that starts with the family's name.
     """
 
     spec: DataSpec
@@ -96,8 +98,32 @@ class Metric(ABC):
         """Yield the measurements.
 
         Raises:
-            NotAvailable: if the run has no honest value; every id of the family is then reported with that reason.
+            NotAvailable: if the run has no honest value; the framework then reports `unavailable`.
         """
+
+    def reports(self, evaluation: Evaluation) -> tuple[str, ...]:
+        """The ids that `compute` yields here: all of them, unless they depend on the evaluation."""
+        return tuple(self.ids)
+
+    def measured(self, metric: str, value: float, n: int | None = None, stderr: float | None = None) -> Measurement:
+        """``value`` of the id ``metric``.
+
+        Raises:
+            NotAvailable: if it is no number. A table has room for a reason, not for a NaN.
+        """
+        value = float(value)
+        if not math.isfinite(value):
+            raise NotAvailable(f"{metric} came out as {value}")
+        known = stderr is not None and math.isfinite(stderr)
+        return Measurement(metric, value, self.ids[metric].unit, n, float(stderr) if known and stderr is not None else None)
+
+    def missing(self, metric: str, reason: object) -> Measurement:
+        """The id ``metric`` without a value, and why."""
+        return Measurement(metric, None, self.ids[metric].unit, status=f"not available: {reason}")
+
+    def unavailable(self, reason: object, evaluation: Evaluation) -> Iterator[Measurement]:
+        """Every id that `compute` would have yielded, without a value, and why."""
+        return (self.missing(metric, reason) for metric in self.reports(evaluation))
 
 
 class SampleMetric(Metric):
@@ -105,9 +131,19 @@ class SampleMetric(Metric):
 
     @abstractmethod
     def compare(self, samples: np.ndarray, evaluation: Evaluation) -> Iterator[Measurement]:
-        """Measurements of ``samples`` (n, *event) against the test split."""
+        """Measurements of ``samples`` (n, *event) against the test split.
+
+        Raises:
+            NotAvailable: if these samples have no honest value; other sources may still have one.
+        """
 
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
+        if evaluation.primary not in evaluation.samples:
+            raise NotAvailable("the run has no samples")
         for source, samples in evaluation.samples.items():
-            for measurement in self.compare(samples, evaluation):
+            try:
+                measurements = list(self.compare(samples, evaluation))
+            except NotAvailable as reason:
+                measurements = list(self.unavailable(reason, evaluation))
+            for measurement in measurements:
                 yield measurement if source == evaluation.primary else measurement.at(source)

@@ -1,0 +1,85 @@
+# Everything runs inside .venv, which any target that needs it makes first: there is nothing to install or to activate before.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# May be given on the command line, as in `make run CONFIG=config/full.yaml CORES=8`.
+CONFIG =
+CORES = all
+TESTS =
+ARGS =
+# May also stand in the environment.
+PYTHON ?=
+TORCH ?= auto
+
+BIN := .venv/bin
+# The workflow's rules call `ebmpipe` by its name.
+INSIDE := PATH="$(CURDIR)/$(BIN):$$PATH"
+SNAKEMAKE = $(INSIDE) $(BIN)/snakemake $(if $(CONFIG),--configfile $(CONFIG))
+RESULTS = $(or $(shell sed -n 's/^results: *\([^ ]*\).*/\1/p' $(CONFIG) config/config.yaml 2>/dev/null | tr -d "\"'" | head -n 1),results)
+DRY_RUN = $(filter -n --dry-run --dryrun,$(ARGS))
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1 \2/p' Makefile | while read -r target text; do printf '%-14s %s\n' "$$target" "$$text"; done
+	@echo
+	@echo 'Every target takes PYTHON=… (an interpreter, 3.11 to 3.13) and TORCH=cpu|cuda (by default cuda where an NVIDIA driver is found).'
+
+.PHONY: environment
+environment: ## make .venv with pinned dependencies, if it is not there or out of date (every target does this first)
+	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/make-environment
+
+.PHONY: run
+run: environment ## run the workflow and write its report [CONFIG=config/….yaml CORES=all ARGS='for snakemake']
+	$(SNAKEMAKE) --cores $(CORES) $(ARGS)
+	$(if $(DRY_RUN),,$(SNAKEMAKE) --report $(RESULTS)/report.html $(ARGS))
+
+.PHONY: report
+report: environment ## write only the report of results that are there [CONFIG=…]
+	$(SNAKEMAKE) --report $(RESULTS)/report.html $(ARGS)
+
+.PHONY: figures
+figures: environment ## make the figures, and what they need [CONFIG=… CORES=… ARGS=…]
+	$(SNAKEMAKE) --cores $(CORES) $(ARGS) figures
+
+.PHONY: tables
+tables: environment ## make the tables, and what they need [CONFIG=… CORES=… ARGS=…]
+	$(SNAKEMAKE) --cores $(CORES) $(ARGS) tables
+
+.PHONY: test
+test: environment ## run the tests [TESTS=tests/… ARGS='for pytest']
+	$(INSIDE) $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup $(ARGS) $(TESTS)
+
+.PHONY: lint
+lint: environment ## check style, types and the workflow's rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(SNAKEMAKE) --lint
+
+.PHONY: format
+format: environment ## put the code into the style that lint checks
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+.PHONY: schema
+schema: environment ## write the config's schema and the catalogue that the Snakefile reads
+	$(BIN)/ebmpipe schema
+
+.PHONY: constraints
+constraints: environment ## pin the dependencies of pyproject.toml anew [ARGS=--upgrade or ARGS='--upgrade-package numpy']
+	$(BIN)/python -m pip install -qq 'uv>=0.7.14,<1'
+	$(BIN)/python -m uv pip compile --quiet pyproject.toml --extra workflow --extra dev --python-version 3.11 --universal \
+	    --no-header --no-annotate $(ARGS) --output-file requirements/constraints.txt
+	@echo 'Now bring the pins in environment.yml in line; make test TESTS=tests/environment says which.'
+
+.PHONY: clean
+clean: ## remove caches and build leftovers; results and .venv stay
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache
+	find . \( -path ./.venv -o -path ./results -o -path ./.git \) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: clean-results
+clean-results: ## remove results/ and what snakemake remembers of it
+	rm -rf results .snakemake/metadata .snakemake/incomplete .snakemake/log

@@ -1,0 +1,52 @@
+"""Training batches: the batch of step t is a function of the seed and t alone."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ebmpipe.data.prepared import Prepared, to_model_space
+from ebmpipe.seeding import torch_generator
+
+
+class Batches:
+    """Shuffled epochs of the training split, as batches in model space.
+
+    Every epoch is a new permutation, drawn from the ``batches`` stream by its number; an incomplete last batch is left out,
+    so a resumed run needs no more than the step to be where it was.
+
+    Args:
+        data: the prepared data set.
+        batch_size: examples per batch.
+        seed: root seed of the run.
+        device: where the whole split is kept.
+
+    Raises:
+        ValueError: if the split has fewer examples than a batch.
+    """
+
+    def __init__(self, data: Prepared, batch_size: int, seed: int, device: str) -> None:
+        self.examples = torch.from_numpy(data.split("train")).to(device)
+        self.levels, self.batch_size, self.seed = data.spec.levels, batch_size, seed
+        self.per_epoch = len(self.examples) // batch_size
+        if not self.per_epoch:
+            raise ValueError(f"batch_size {batch_size} exceeds the {len(self.examples)} training examples of {data.spec.name}")
+
+    @lru_cache(maxsize=1)  # noqa: B019 - one object per run, one epoch kept
+    def permutation(self, epoch: int) -> Tensor:
+        """The order of the training examples in ``epoch``."""
+        order = torch.randperm(len(self.examples), generator=torch_generator(self.seed, "batches", epoch))
+        return order.to(self.examples.device)
+
+    def at(self, step: int, generator: torch.Generator) -> Tensor:
+        """The batch of ``step``, (batch_size, *event) float32; images are dequantised with noise from ``generator``."""
+        epoch, index = divmod(step, self.per_epoch)
+        chosen = self.permutation(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
+        batch = self.examples[chosen]
+        if self.levels is None:
+            return batch
+        u = torch.rand(batch.shape, generator=generator, device=batch.device)
+        dequantised: Tensor = to_model_space(batch, self.levels, u)
+        return dequantised

@@ -1,0 +1,216 @@
+"""The command line: one command per stage. Each imports what it needs when it is called, so that light work stays light."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="ebmpipe",
+    help="Train, sample, evaluate and compare energy-based models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+
+Results = Annotated[Path, typer.Option(help="Folder of everything the workflow makes.")]
+DatasetOption = Annotated[str, typer.Option(help="Id of the data set; `ebmpipe datasets` lists them.")]
+Label = Annotated[str, typer.Option(help="Row of the tables, by default the method's id.")]
+Seed = Annotated[int, typer.Option(min=0, help="Root of every random stream of the run.")]
+Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")]
+Json = Annotated[str | None, typer.Option(help="Settings as JSON; defaults where absent.")]
+Raw = Annotated[Path | None, typer.Option(envvar="EBMPIPE_DATA_DIR", help="Folder of raw data files.")]
+
+
+def parsed(text: str | None) -> dict[str, Any]:
+    """A JSON object given on the command line.
+
+    Raises:
+        typer.BadParameter: if it is none.
+    """
+    try:
+        value = json.loads(text or "{}")
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f"{text!r} is not a JSON object")
+    return value
+
+
+@app.command()
+def methods() -> None:
+    """List the training methods."""
+    from ebmpipe import registry
+
+    for name, method in registry.load_all("methods").items():
+        print(f"{name:12} {method.title}: {(method.__doc__ or '').splitlines()[0]}")
+
+
+@app.command()
+def datasets() -> None:
+    """List the data sets."""
+    from ebmpipe import registry
+
+    for name, dataset in registry.load_all("data").items():
+        print(f"{name:18} {dataset.kind:8} {'x'.join(map(str, dataset.shape)):8} {dataset.title}")
+
+
+@app.command()
+def prepare(dataset: DatasetOption, results: Results = Path("results"), raw: Raw = None) -> None:
+    """Make a data set's fixed splits and its data card."""
+    from ebmpipe.preparing import prepare as run
+
+    out = results / "data" / dataset
+    card = run(dataset, out, raw)
+    print(f"{out}: {', '.join(f'{count} {split}' for split, count in card['counts'].items())}")
+
+
+@app.command()
+def features(dataset: DatasetOption, results: Results = Path("results"), seed: Seed = 0) -> None:
+    """Train the small classifier whose features image metrics are computed in."""
+    from ebmpipe.features.lenet import train_extractor
+
+    card = train_extractor(results / "data" / dataset, results / "features" / dataset, seed)
+    print(f"test accuracy {card['accuracy']['test']:.4f}")
+
+
+@app.command()
+def train(
+    dataset: DatasetOption,
+    method: Annotated[str, typer.Option(help="Id of the method, or module:Class; `ebmpipe methods` lists them.")],
+    label: Label = "",
+    seed: Seed = 0,
+    settings: Annotated[str | None, typer.Option(help="The method's settings as JSON.")] = None,
+    network: Annotated[str | None, typer.Option(help='The energy network as JSON, e.g. {"name": "mlp", "settings": {"width": 64}}.')] = None,
+    gradient_evaluations: Annotated[int | None, typer.Option(min=1, help="Training budget.")] = None,
+    revisions: Annotated[str | None, typer.Option(help="Revisions of the members used, as JSON; written by the workflow.")] = None,
+    results: Results = Path("results"),
+    device: Device = "auto",
+) -> None:
+    """Train one run, or go on with an interrupted one."""
+    from ebmpipe.config import RunConfig
+    from ebmpipe.training import train as run
+
+    given: dict[str, Any] = {
+        "dataset": dataset,
+        "label": label or method,
+        "method": method,
+        "seed": seed,
+        "settings": parsed(settings),
+        "revisions": parsed(revisions),
+    }
+    if network is not None:
+        given["network"] = parsed(network)
+    if gradient_evaluations is not None:
+        given["gradient_evaluations"] = gradient_evaluations
+    folder = results / "data" / dataset
+    if not (folder / "card.json").exists():
+        from ebmpipe.preparing import prepare as prepare_data
+
+        prepare_data(dataset, folder)
+    done = run(RunConfig.model_validate(given), folder, results, device)
+    ledger = done.ledger
+    print(f"{done.path}: {ledger['status']} at step {ledger['step']}" + (f" ({ledger['reason']})" if ledger["reason"] else ""))
+
+
+@app.command()
+def sample(
+    dataset: DatasetOption,
+    label: Label,
+    seed: Seed = 0,
+    settings: Json = None,
+    results: Results = Path("results"),
+    device: Device = "auto",
+) -> None:
+    """Draw samples from a trained run."""
+    from ebmpipe.config import SamplingConfig
+    from ebmpipe.runs import RunFolder
+    from ebmpipe.sampling import sample as run
+
+    folder = RunFolder.of(results, dataset, label, seed)
+    run(folder, results / "data" / dataset, SamplingConfig.model_validate(parsed(settings)), device)
+    print(folder / "samples.safetensors")
+
+
+@app.command()
+def evaluate(
+    dataset: DatasetOption,
+    label: Label,
+    seed: Seed = 0,
+    settings: Json = None,
+    results: Results = Path("results"),
+    device: Device = "auto",
+) -> None:
+    """Measure a sampled run."""
+    from ebmpipe.config import EvaluationConfig
+    from ebmpipe.evaluation import evaluate as run
+    from ebmpipe.runs import RunFolder
+
+    folder = RunFolder.of(results, dataset, label, seed)
+    extractor = results / "features" / dataset
+    available = extractor if (extractor / "lenet.json").exists() else None
+    run(folder, results / "data" / dataset, EvaluationConfig.model_validate(parsed(settings)), available, device)
+    print(folder / "metrics.json")
+
+
+RunsOption = Annotated[str, typer.Option(help="The runs, as JSON: {dataset: {label: [seeds]}}.")]
+
+
+@app.command()
+def collect(runs: RunsOption, results: Results = Path("results")) -> None:
+    """Gather every run's metrics into the result tables."""
+    from ebmpipe.collecting import collect as run
+
+    run(results, parsed(runs))
+    print(results / "tables")
+
+
+@app.command()
+def figure(
+    name: Annotated[str, typer.Argument(help="Id of the figure.")],
+    runs: RunsOption,
+    out: Annotated[Path, typer.Option(help="Path of the picture without .png and .pdf.")],
+    dataset: Annotated[str | None, typer.Option(help="Id of the data set; none for figures that span all.")] = None,
+    results: Results = Path("results"),
+) -> None:
+    """Draw one figure as PNG and PDF."""
+    from ebmpipe.report.base import draw
+
+    draw(name, results, dataset, parsed(runs), out)
+    print(f"{out}.png")
+
+
+@app.command()
+def overview(runs: RunsOption, results: Results = Path("results")) -> None:
+    """Write the first page of the report: the main table and picture."""
+    from ebmpipe.report.overview import write_overview
+
+    write_overview(results, results / "report" / "overview.rst")
+
+
+@app.command()
+def schema(
+    folder: Annotated[Path, typer.Option(help="Where the schema and the catalogue go.")] = Path("workflow/schemas"),
+) -> None:
+    """Write the config's JSON schema and the catalogue of everything the package offers."""
+    from ebmpipe import catalogue
+
+    for path in catalogue.write(folder):
+        print(path)
+
+
+def main() -> None:
+    """Entry point: an error that the user can mend is one line, not a traceback."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError) as error:
+        print(f"ebmpipe: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Collecting: every run's numbers in three tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ebmpipe.files import atomic, write_text
+from ebmpipe.report import ranking, tables
+from ebmpipe.report.frames import all_runs, compute_frame, metrics_frame
+from ebmpipe.report.reading import Runs
+
+
+def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """Write ``frame`` as CSV, atomically. What is missing is an empty field; numbers keep every digit."""
+    with atomic(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def collect(results: Path, runs: Runs) -> None:
+    """Write ``tables/{metrics,compute,summary}.csv`` and ``summary.{md,tex}`` from all runs.
+
+    Args:
+        results: folder of everything the workflow made.
+        runs: {dataset: {label: [seeds]}}.
+
+    Raises:
+        MissingResult: if a run's folder or one of its files is not there.
+        ValueError: if a file is not what it should be, or a run reports a metric twice.
+    """
+    found = all_runs(results, runs)
+    if not found:
+        raise ValueError("there are no runs to collect")
+    metrics, compute = metrics_frame(found), compute_frame(found)
+    comparisons = ranking.compare(metrics, compute)
+    folder = results / "tables"
+    write_table(folder / "metrics.csv", metrics)
+    write_table(folder / "compute.csv", compute)
+    write_table(folder / "summary.csv", tables.summary_frame(comparisons))
+    write_text(folder / "summary.md", tables.markdown(comparisons))
+    write_text(folder / "summary.tex", tables.latex(comparisons))

@@ -1,0 +1,120 @@
+"""What may be configured: pydantic models, free of torch. The JSON schema of the workflow's config is generated from them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: Ids of labels and data sets: they become folder names and wildcards.
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Model(BaseModel):
+    """Base of every configuration model: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KernelConfig(Model):
+    """A Markov kernel and its settings."""
+
+    name: str = Field("ula", description="id of a sampler")
+    settings: dict[str, float | bool | None] = Field({"step_size": 0.2}, description="the kernel's constructor arguments, in data units")
+
+
+class NetworkConfig(Model):
+    """An energy network and its settings."""
+
+    name: str = Field("mlp", description="id of a network")
+    settings: dict[str, Any] = Field({}, description="the network's own settings; defaults where absent")
+
+
+class OptimiserConfig(Model):
+    """Adam (Kingma & Ba 2015), its learning-rate schedule, clipping and the weight average."""
+
+    learning_rate: float = Field(2e-3, gt=0, description="step size at its peak")
+    betas: tuple[float, float] = Field((0.5, 0.99), description="decay of the first and second moment")
+    epsilon: float = Field(1e-8, gt=0, description="added to the root of the second moment")
+    weight_decay: float = Field(0.0, ge=0, description="L2 penalty on the weights, added to the gradient")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="cosine decay to zero over the run, or none")
+    warmup: int = Field(0, ge=0, description="updates of linear warm-up")
+    gradient_clip: float | None = Field(None, gt=0, description="largest Euclidean norm of the gradient; null: no clipping")
+    average_decay: float = Field(0.999, ge=0, lt=1, description="decay of the exponential average of the weights, which is what is evaluated")
+    loss_bound: float = Field(1e6, gt=0, description="a loss beyond this in absolute value ends the run as diverged")
+
+
+class MethodConfig(Model):
+    """Settings that every training method has."""
+
+    batch_size: int = Field(256, ge=1, description="examples per update")
+    data_noise: float = Field(
+        0.0, ge=0, description="standard deviation of Gaussian noise added to each example, in model space: a stabiliser, and the model is then one of the smoothed data"
+    )
+    optimiser: OptimiserConfig = Field(OptimiserConfig(), description="how the energy network is updated")
+
+
+class RunConfig(Model):
+    """All that determines one training run: what config.json holds."""
+
+    dataset: Identifier = Field(description="id of the data set")
+    label: Identifier = Field(description="name of the run's row in the tables")
+    method: str = Field(description="id of the training method, or module:Class")
+    seed: Seed = Field(0, description="root of every random stream of the run")
+    network: NetworkConfig = Field(NetworkConfig(), description="the energy network, the same for every method")
+    settings: dict[str, Any] = Field({}, description="the method's own settings")
+    gradient_evaluations: int = Field(
+        10_000_000, ge=1, description="training budget: evaluations of the energy's gradient, in x or in the weights, for one example"
+    )
+    revisions: dict[str, int] = Field({}, description="revisions of the members that the run uses")
+
+
+class SamplingConfig(Model):
+    """Fresh samples: long chains started from the broad Gaussian base, the same for every method."""
+
+    n: int = Field(5000, ge=1, description="samples per source")
+    steps: int = Field(500, ge=1, description="steps of each chain")
+    kernel: KernelConfig = Field(KernelConfig(name="mala", settings={"step_size": 0.3}), description="the Markov kernel")
+    denoise: bool = Field(
+        False,
+        description="end with x - σ²∇E(x), the mean of the clean example given x, for models of data smoothed by noise σ (Miyasawa 1961; Saremi & Hyvärinen 2019)",
+    )
+
+
+class EvaluationConfig(Model):
+    """What is measured."""
+
+    metrics: list[str] | None = Field(None, description="families of metrics; null: every one that applies")
+    grid: int = Field(200, ge=20, description="points per side of the density pictures")
+
+
+class LabelConfig(Model):
+    """One row of the comparison: a method under a name, with settings that differ from its defaults."""
+
+    method: str | None = Field(None, description="id of the method, or module:Class; the label itself if absent")
+    settings: dict[str, Any] = Field({}, description="settings of the method, on every data set")
+    requires: dict[str, Identifier] = Field({}, description="role -> label of a run that this one builds on, e.g. backbone: flow")
+
+
+class DatasetConfig(Model):
+    """How the comparison runs on one data set (or, under defaults, on one kind of data). What is absent takes the kind's value."""
+
+    labels: list[Identifier] | None = Field(None, description="rows to run here; null: all")
+    seeds: list[Seed] | None = Field(None, description="seeds here; null: the workflow's")
+    gradient_evaluations: int | None = Field(None, ge=1, description="training budget of every method, in gradient evaluations")
+    network: NetworkConfig | None = Field(None, description="the energy network of every method")
+    sampling: dict[str, Any] = Field({}, description="fresh samples; see SamplingConfig")
+    evaluation: dict[str, Any] = Field({}, description="what is measured; see EvaluationConfig")
+    settings: dict[Identifier, dict[str, Any]] = Field({}, description="label -> settings of its method on this data set")
+
+
+class WorkflowConfig(Model):
+    """config.yaml."""
+
+    results: str = Field("results", description="folder for everything the workflow makes")
+    raw_data: str | None = Field(None, description="folder of raw data files; EBMPIPE_DATA_DIR if null")
+    seeds: list[Seed] = Field([0, 1], min_length=1, description="seeds of every run")
+    methods: dict[Identifier, LabelConfig] = Field(min_length=1, description="label -> what it is")
+    defaults: dict[Literal["density", "vectors", "images"], DatasetConfig] = Field({}, description="per kind of data")
+    datasets: dict[Identifier, DatasetConfig] = Field(min_length=1, description="data set -> how the comparison runs on it")

@@ -1,0 +1,152 @@
+"""The evaluate stage: every metric that applies, and the arrays that figures draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ebmpipe import registry
+from ebmpipe.config import EvaluationConfig
+from ebmpipe.data.prepared import Prepared
+from ebmpipe.features.lenet import load_extractor
+from ebmpipe.files import atomic, read_arrays, write_json
+from ebmpipe.methods.base import Method, NoEnergy
+from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable
+from ebmpipe.metrics.quadrature import density_grid, log_partition
+from ebmpipe.provenance import Stopwatch, choose_device
+from ebmpipe.runs import RunFolder
+from ebmpipe.sampling import load_run
+from ebmpipe.seeding import numpy_generator
+
+#: Points per call of an energy: large enough to be efficient, small enough for any memory.
+CHUNK = 16384
+
+LogDensity = Callable[[np.ndarray], np.ndarray]
+
+
+def log_unnormalised(method: Method, device: str) -> LogDensity:
+    """-E of a trained method as a function of numpy arrays (n, *event) -> (n,) float64."""
+
+    @torch.no_grad()
+    def evaluate_(x: np.ndarray) -> np.ndarray:
+        points = torch.from_numpy(np.ascontiguousarray(x)).float()
+        values = [-method.energy(part.to(device)).double().cpu() for part in points.split(CHUNK)]
+        return torch.cat(values).numpy()
+
+    return evaluate_
+
+
+def chosen_metrics(config: EvaluationConfig, data: Prepared) -> list[Metric]:
+    """The families that ``config`` names, or all, restricted to those that mean something on these data.
+
+    Raises:
+        UnknownMember: if there is no such family.
+    """
+    names = registry.names("metrics") if config.metrics is None else config.metrics
+    families: list[Metric] = [registry.load("metrics", name)() for name in names]
+    return [family for family in families if family.applies(data.spec)]
+
+
+def rows_of(family: Metric, evaluation: Evaluation) -> list[Measurement]:
+    """The family's measurements, or every one of its ids with the reason why there is none."""
+    try:
+        return list(family.compute(evaluation))
+    except NotAvailable as reason:
+        return [Measurement(key, None, info.unit, status=f"not available: {reason}") for key, info in family.ids.items()]
+
+
+def figure_arrays(evaluation: Evaluation, noise: np.ndarray, config: EvaluationConfig) -> dict[str, np.ndarray]:
+    """Energies of data, samples and noise, and in 2-D the normalised log-density on a grid; what has no value is absent."""
+    if evaluation.log_unnormalised is None:
+        return {}
+    energy = evaluation.log_unnormalised
+    arrays = {
+        "energy_data": -energy(evaluation.test),
+        "energy_samples": -energy(evaluation.samples[evaluation.primary]),
+        "energy_noise": -energy(noise),
+    }
+    if evaluation.spec.kind == "density":
+        try:
+            log_z, _ = log_partition(energy)
+        except NotAvailable:
+            return arrays
+        extent = float(np.abs(evaluation.test).max()) * 1.15
+        names = ("grid_x", "grid_y", "log_density")
+        arrays |= dict(zip(names, density_grid(energy, log_z, extent, n=config.grid), strict=True))
+    return arrays
+
+
+def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays as compressed npz, single precision, atomically."""
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **{name: value.astype(np.float32) for name, value in arrays.items()})  # type: ignore[arg-type]
+
+
+def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, features: Path | None = None, device: str = "auto") -> None:
+    """Write metrics.json and arrays.npz of a run; of a diverged one every metric says so.
+
+    Args:
+        folder: the run.
+        data_folder: its prepared data set.
+        config: what is measured.
+        features: folder of the data set's feature network; needed by image metrics.
+        device: as in training.
+    """
+    device = choose_device(device)
+    stopwatch = Stopwatch(device)
+    data = Prepared(data_folder)
+    families = chosen_metrics(config, data)
+    status = folder.ledger["status"]
+    if status == "diverged":
+        rows = [Measurement(key, None, info.unit, status="diverged") for family in families for key, info in family.ids.items()]
+        arrays: dict[str, np.ndarray] = {}
+    else:
+        evaluation, noise = gather(folder, data, features, device)
+        rows = [row for family in families for row in rows_of(family, evaluation)]
+        arrays = figure_arrays(evaluation, noise, config)
+    write_json(folder / "metrics.json", {"status": status, "rows": [to_json(row) for row in rows]})
+    write_npz(folder / "arrays.npz", arrays)
+    folder.record("evaluate", stopwatch.record(), ["metrics.json", "arrays.npz"])
+
+
+def to_json(row: Measurement) -> dict[str, Any]:
+    """One row of metrics.json.
+
+    Raises:
+        ValueError: if a metric yielded a number that is none, which must never reach a table.
+    """
+    if (row.value is None) == (row.status == "ok") or (row.value is not None and not np.isfinite(row.value)):
+        raise ValueError(f"{row.metric} is {row.value} with status {row.status!r}: a value must be finite, or null with a reason")
+    return {key: getattr(row, key) for key in ("metric", "value", "stderr", "n", "status", "unit")}
+
+
+def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str) -> tuple[Evaluation, np.ndarray]:
+    """All that metrics may look at, and noise of the Gaussian base for the energy histograms."""
+    method = load_run(folder, data, device)
+    seed = folder.config.seed
+    sources, metadata = read_arrays(folder.verified("samples.safetensors"))
+    # The reference must not depend on the run's seed, or methods would be compared with different data.
+    test = data.model_space("test", numpy_generator(0, "evaluation", "test"))
+    train = data.model_space("train", numpy_generator(0, "evaluation", "train"))
+    energy: LogDensity | None = log_unnormalised(method, device)
+    try:
+        method.energy(torch.from_numpy(test[:1]).float().to(device))
+    except NoEnergy:
+        energy = None
+    noise = method.base.sample(len(test), torch.Generator().manual_seed(0)).double().numpy()
+    return Evaluation(
+        spec=data.spec,
+        test=test,
+        train=train,
+        samples={name: array.astype(np.float64) for name, array in sources.items()},
+        primary=metadata["primary"],
+        rng=lambda name: numpy_generator(seed, "evaluation", name),
+        log_unnormalised=energy,
+        density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
+        features=load_extractor(features) if features is not None else None,
+        extractor="lenet" if features is not None else None,
+    ), noise

@@ -1,0 +1,225 @@
+"""The contract of a training method."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ebmpipe import registry, samplers
+from ebmpipe.config import KernelConfig, MethodConfig, NetworkConfig, SamplingConfig
+from ebmpipe.energies import BasedEnergy, Energy, GaussianLaw, frozen, gradient
+from ebmpipe.nets.base import build_network
+from ebmpipe.optimisation import Learner
+from ebmpipe.seeding import derive
+from ebmpipe.spec import DataSpec, Kind
+
+#: Chains that move together when sampling: their activations still fit the cache.
+CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A publication."""
+
+    authors: str
+    title: str
+    year: int
+    arxiv: str | None = None
+
+
+class NoEnergy(Exception):
+    """Raised by `Method.energy` where there is none; the text says why and is what tables print."""
+
+
+@dataclass
+class Samples:
+    """What `Method.sample` returns: positions (n, *event) and how they were made."""
+
+    x: Tensor
+    acceptance: float | None = None
+    sampler_steps: int = 0
+    gradient_evaluations: int = 0
+    temperature: float = 1.0
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def build_kernel(config: KernelConfig) -> samplers.Kernel:
+    """The Markov kernel that ``config`` names.
+
+    Raises:
+        UnknownMember: if there is no such kernel.
+        ValueError: if a setting is unknown or out of range.
+    """
+    kernel = registry.load("samplers", config.name)
+    try:
+        built: samplers.Kernel = kernel(**config.settings)
+    except TypeError as error:
+        raise ValueError(f"kernel {config.name!r}: {error}") from error
+    return built
+
+
+class Method(nn.Module, ABC):
+    """A way to train an energy. Its state dict holds everything that the next update depends on.
+
+    Attributes:
+        name: id, equal to the file's name.
+        revision: bumped when its numerics change.
+        title: what tables and figures call it.
+        references: where it comes from.
+        Config: its settings, every field described, defaults from the source.
+        kinds: the kinds of data it takes.
+        requires: roles of other runs it builds on.
+        trains: False for controls, which run no update.
+        control: True for rows that only give the tables their scale.
+    """
+
+    name: ClassVar[str]
+    revision: ClassVar[int]
+    title: ClassVar[str]
+    references: ClassVar[tuple[Reference, ...]]
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"density", "vectors", "images"})
+    requires: ClassVar[tuple[str, ...]] = ()
+    trains: ClassVar[bool] = True
+    control: ClassVar[bool] = False
+
+    def __init__(self, spec: DataSpec, config: MethodConfig, network: NetworkConfig, iterations: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.spec, self.config = spec, config
+        self.base = GaussianLaw.of(spec)
+        self.sampling = SamplingConfig()
+
+    @property
+    def gradient_evaluations_at_start(self) -> int:
+        """Gradient evaluations that setting up costs."""
+        return 0
+
+    @property
+    @abstractmethod
+    def gradient_evaluations_per_step(self) -> int:
+        """Gradient evaluations of one `training_step`: one example's gradient of E, in x or in the weights, is one."""
+
+    @property
+    def noise_level(self) -> float:
+        """σ of the Gaussian noise in the data that the energy models; 0 if it models the data themselves."""
+        return self.config.data_noise
+
+    @property
+    def temperature(self) -> float:
+        """Temperature at which the negative samples were drawn, 1 unless a kernel's noise and drift disagree."""
+        return 1.0
+
+    @abstractmethod
+    def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
+        """One whole update from ``batch`` (n, *event) in model space; returns losses and diagnostics as scalars."""
+
+    @abstractmethod
+    def energy(self, x: Tensor) -> Tensor:
+        """E(x) of the trained model in nats, shape (n,): averaged weights, base included.
+
+        Raises:
+            NoEnergy: if the row has none.
+        """
+
+    def energy_function(self) -> Energy:
+        """The same energy as an object that may offer input gradients by hand."""
+        return self.energy
+
+    def chains(self) -> Tensor | None:
+        """The persistent chains (n, *event) of training, if the method has any."""
+        return None
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator) -> Samples:
+        """``n`` fresh samples by long chains from the broad Gaussian base, as ``self.sampling`` says."""
+        settings, energy = self.sampling, self.energy_function()
+        kernel = build_kernel(settings.kernel)
+        positions, acceptance = [], 0.0
+        with frozen(self):
+            for first in range(0, n, CHUNK):
+                start = self.base.sample(min(CHUNK, n - first), generator)
+                x, summary = samplers.run(kernel, energy, start, settings.steps, generator)
+                acceptance += summary.acceptance * len(x) / n
+                positions.append(self.denoised(x))
+        return Samples(
+            torch.cat(positions),
+            acceptance=acceptance,
+            sampler_steps=settings.steps,
+            gradient_evaluations=n * (kernel.cost(settings.steps) + int(self.denoises)),
+            temperature=kernel.temperature,
+        )
+
+    @property
+    def denoises(self) -> bool:
+        """Whether samples end with a denoising jump."""
+        return self.sampling.denoise and self.noise_level > 0
+
+    def denoised(self, x: Tensor) -> Tensor:
+        """x - σ²∇E(x): the posterior mean of the clean example (Miyasawa 1961) if so configured, else ``x``."""
+        return x - self.noise_level**2 * gradient(self.energy_function(), x) if self.denoises else x
+
+
+class EnergyMethod(Method):
+    """A method that trains one energy network on top of the Gaussian base."""
+
+    def __init__(self, spec: DataSpec, config: MethodConfig, network: NetworkConfig, iterations: int, generator: torch.Generator) -> None:
+        super().__init__(spec, config, network, iterations, generator)
+        self.learner = Learner(self.trained(BasedEnergy(build_network(network, spec), spec)), config.optimiser, iterations)
+
+    def trained(self, energy: BasedEnergy) -> nn.Module:
+        """What is optimised: the energy, or a module around it."""
+        return energy
+
+    @property
+    def live(self) -> nn.Module:
+        """The energy with the weights in training."""
+        return self.learner.network
+
+    def energy(self, x: Tensor) -> Tensor:
+        value: Tensor = self.energy_function()(x)
+        return value
+
+    def energy_function(self) -> Energy:
+        return self.learner.average
+
+
+def build(
+    name: str,
+    spec: DataSpec,
+    config: MethodConfig | dict[str, Any] | None = None,
+    seed: int = 0,
+    *,
+    network: NetworkConfig | None = None,
+    iterations: int = 1000,
+    device: str = "cpu",
+) -> Method:
+    """Make a method, initialised from the ``init`` stream of ``seed``.
+
+    Args:
+        name: id of a method, or ``module:Class``.
+        spec: the data.
+        config: its settings; defaults where absent.
+        seed: root seed of the run.
+        network: the energy network; an MLP if None.
+        iterations: length of the learning-rate schedule in updates.
+        device: where it lives.
+
+    Raises:
+        UnknownMember: if there is no such method.
+        ValueError: if it cannot take this kind of data, or a setting is wrong.
+    """
+    method = registry.load("methods", name)
+    if spec.kind not in method.kinds:
+        raise ValueError(f"method {name!r} takes {', '.join(sorted(method.kinds))}; {spec.name} is {spec.kind}")
+    if not isinstance(config, MethodConfig):
+        config = method.Config.model_validate(config or {})
+    # Networks draw their initial weights from torch's global stream: give it the run's, and put the old one back.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "init", "weights"))
+        generator = torch.Generator().manual_seed(derive(seed, "init", "chains"))
+        built: Method = method(spec, config, network or NetworkConfig(), iterations, generator)
+    return built.to(device)

@@ -1,0 +1,46 @@
+"""Control: held-out real data in place of samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ebmpipe import registry
+from ebmpipe.data.prepared import Prepared
+from ebmpipe.methods.base import Method, NoEnergy, Samples
+
+
+class Data(Method):
+    """The best that samples can look: the validation split, never seen in training. In 2-D its energy is the true one."""
+
+    name = "data"
+    revision = 1
+    title = "real data"
+    references = ()
+    trains = False
+    control = True
+
+    @property
+    def gradient_evaluations_per_step(self) -> int:
+        return 0
+
+    def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
+        """Nothing is learned."""
+        return {"loss": 0.0}
+
+    def energy(self, x: Tensor) -> Tensor:
+        if self.spec.kind != "density":
+            raise NoEnergy("the density of the data is unknown")
+        density = registry.load("data", self.spec.name)()
+        return torch.from_numpy(-density.log_density(x.double().cpu().numpy())).to(x)
+
+    def sample(self, n: int, generator: torch.Generator) -> Samples:
+        """``n`` examples of the validation split without replacement; all of them if it has fewer."""
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        rng = np.random.default_rng(seed)
+        data = Prepared(self.spec.folder).model_space("validation", rng)
+        chosen = rng.permutation(len(data))[:n]
+        return Samples(torch.from_numpy(data[chosen]).float())

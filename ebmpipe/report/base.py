@@ -1,0 +1,171 @@
+"""The contract of a figure, and what a figure may look at."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import matplotlib.figure
+import numpy as np
+import pandas as pd
+
+from ebmpipe import registry
+from ebmpipe.files import read_arrays, read_json
+from ebmpipe.report import ranking, style
+from ebmpipe.report.frames import compute_frame, metrics_frame
+from ebmpipe.report.numbers import quantity
+from ebmpipe.report.reading import CONTROLS, Run, Runs, runs_of
+from ebmpipe.spec import DataSpec, Kind
+
+FIGURES = "report.figures"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a figure may look at.
+
+    Attributes:
+        results: folder of everything the workflow made.
+        dataset: the data set of the figure, None for a figure of all.
+        runs: {dataset: {label: [seeds]}} of the whole workflow, so that a label looks the same everywhere.
+    """
+
+    results: Path
+    dataset: str | None
+    runs: Runs
+
+    @cached_property
+    def groups(self) -> dict[str, list[Run]]:
+        """The data set's runs by label: data first, then from best to worst, noise last."""
+        found = self.unsorted
+        return {row.label: found[row.label] for row in self.comparison.rows}
+
+    @cached_property
+    def unsorted(self) -> dict[str, list[Run]]:
+        """The data set's runs by label, in the order of the config."""
+        return runs_of(self.results, self.id, self.runs[self.id])
+
+    @property
+    def id(self) -> str:
+        """The data set of a figure that has one."""
+        if self.dataset is None:
+            raise ValueError("this figure is about one data set: say which")
+        return self.dataset
+
+    @cached_property
+    def comparison(self) -> ranking.Comparison:
+        """Who did best on the data set, from its runs alone."""
+        runs = [run for group in self.unsorted.values() for run in group]
+        return ranking.compare(metrics_frame(runs), compute_frame(runs))[0]
+
+    @cached_property
+    def comparisons(self) -> list[ranking.Comparison]:
+        """Who did best on every data set, from the tables."""
+        folder = self.results / "tables"
+        return ranking.compare(pd.read_csv(folder / "metrics.csv"), pd.read_csv(folder / "compute.csv"))
+
+    @cached_property
+    def looks(self) -> dict[str, style.Look]:
+        """How each label is drawn, in every figure of the workflow."""
+        controls = {}
+        for dataset, labels in self.runs.items():
+            for label, group in runs_of(self.results, dataset, labels).items():
+                if label not in controls and group and group[0].control:
+                    controls[label] = group[0].config["method"]
+        return style.looks((label for labels in self.runs.values() for label in labels), controls)
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """The data set's card."""
+        return dict(read_json(self.results / "data" / self.id / "card.json"))
+
+    @cached_property
+    def spec(self) -> DataSpec:
+        """The data set as models see it."""
+        return DataSpec.from_card(self.results / "data" / self.id)
+
+    @cached_property
+    def data(self) -> dict[str, np.ndarray]:
+        """The prepared arrays: vectors, or image levels."""
+        return read_arrays(self.results / "data" / self.id / "data.safetensors")[0]
+
+    def row(self, label: str) -> ranking.Row:
+        """A label's row of the summary."""
+        return next(row for row in self.comparison.rows if row.label == label)
+
+    def first(self, label: str) -> Run | None:
+        """The first seed that finished."""
+        return next((run for run in self.groups[label] if not run.diverged), None)
+
+    def title(self, label: str, metric: str | None = None) -> str:
+        """A panel's title: the label, how it did (by the headline unless told), and whether seeds were lost."""
+        metric, row = metric or self.comparison.headline, self.row(label)
+        name = f"{label} (control)" if row.control in CONTROLS and row.control != label else label
+        lines = [name]
+        cell = row.cells.get(metric) if metric else None
+        if cell and cell.mean is not None:
+            lines.append(f"{metric} {quantity(cell.mean, cell.sd).plain()}")
+        if 0 < row.finished < row.total:
+            lines.append(f"{row.total - row.finished} of {row.total} seeds diverged")
+        return "\n".join(lines)
+
+    def loss_of(self, label: str) -> str:
+        """Why no seed of a label finished, for a panel."""
+        run = self.groups[label][0]
+        return f"diverged\n{run.reason}".replace(" (", "\n(")
+
+
+class Figure(ABC):
+    """A picture of the results.
+
+    Attributes:
+        name: id, equal to the file's name.
+        title: what the report calls it.
+        caption: its caption's file in ``workflow/report``.
+        category: where the report lists it.
+        kinds: the kinds of data it is drawn for; empty for one picture of all data sets.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    caption: ClassVar[str]
+    category: ClassVar[str]
+    kinds: ClassVar[frozenset[Kind]]
+
+    @abstractmethod
+    def draw(self, context: Context) -> matplotlib.figure.Figure:
+        """Draw it. No pyplot: the figure belongs to the caller."""
+
+
+def draw(name: str, results: Path, dataset: str | None, runs: Runs, out_stem: Path) -> None:
+    """Draw figure ``name`` and write ``out_stem.png`` and ``out_stem.pdf``.
+
+    Args:
+        name: id of the figure.
+        results: folder of everything the workflow made.
+        dataset: the data set; None for a figure of all of them.
+        runs: {dataset: {label: [seeds]}} of the whole workflow.
+        out_stem: the files' path without suffix.
+
+    Raises:
+        UnknownMember: if there is no such figure.
+        ValueError: if the figure means nothing on this kind of data.
+    """
+    figure: Figure = registry.load(FIGURES, name)()
+    context = Context(results, dataset if figure.kinds else None, runs)
+    if figure.kinds and context.spec.kind not in figure.kinds:
+        raise ValueError(f"figure {name!r} is for {', '.join(sorted(figure.kinds))}; {dataset} is {context.spec.kind}")
+    with style.applied():
+        drawn = figure.draw(context)
+    style.save(drawn, out_stem)
+
+
+def catalogue() -> dict[str, dict[str, Any]]:
+    """What the Snakefile must know about each figure, by id."""
+    return {
+        name: {"title": figure.title, "caption": figure.caption, "category": figure.category, "kinds": sorted(figure.kinds)}
+        for name, figure in registry.load_all(FIGURES).items()
+    }

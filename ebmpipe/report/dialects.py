@@ -1,0 +1,120 @@
+"""Markdown, LaTeX and HTML: how each writes what a table says."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from typing import Protocol
+
+from ebmpipe.report.numbers import Quantity
+
+
+class Dialect(Protocol):
+    """What a table needs from a language."""
+
+    def text(self, text: str) -> str:
+        """Prose, escaped."""
+
+    def name(self, text: str) -> str:
+        """An id."""
+
+    def number(self, quantity: Quantity, bold: bool = False) -> str:
+        """A number."""
+
+    def mark(self, mark: str) -> str:
+        """A raised footnote mark."""
+
+    def table(self, title: str, head: list[str], body: list[list[str]], notes: list[str], foot: str) -> str:
+        """A whole table of cells that are already in the dialect."""
+
+
+class Markdown:
+    """GitHub's Markdown."""
+
+    def text(self, text: str) -> str:
+        return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
+
+    def name(self, text: str) -> str:
+        return f"`{text}`"
+
+    def number(self, quantity: Quantity, bold: bool = False) -> str:
+        return f"**{quantity.plain()}**" if bold else quantity.plain()
+
+    def mark(self, mark: str) -> str:
+        return f"<sup>{mark}</sup>"
+
+    def table(self, title: str, head: list[str], body: list[list[str]], notes: list[str], foot: str) -> str:
+        rows = [head, ["---"] + ["--:"] * (len(head) - 1), *body]
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        return "\n".join([f"## {title}", "", *lines, "", foot, "", *(f"- {note}" for note in notes)]).rstrip() + "\n"
+
+
+class Latex:
+    """LaTeX with booktabs."""
+
+    SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$"}
+    SYMBOLS = {"±": r"$\pm$", "×": r"$\times$", "→": r"$\to$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "\u2212": "$-$", "²": "$^2$", "–": "--",
+               "σ": r"$\sigma$", "∇": r"$\nabla$", "≥": r"$\ge$", "≤": r"$\le$", "é": r"\'e", "’": "'"}  # fmt: skip
+
+    def text(self, text: str) -> str:
+        return "".join(self._character(character) for character in text)
+
+    def _character(self, character: str) -> str:
+        if character in "&%$#_{}":
+            return f"\\{character}"
+        if character in self.SPECIAL or character in self.SYMBOLS:
+            return self.SPECIAL.get(character) or self.SYMBOLS[character]
+        if character.isascii():
+            return character
+        return unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or "?"
+
+    def name(self, text: str) -> str:
+        return self.text(text)
+
+    def number(self, quantity: Quantity, bold: bool = False) -> str:
+        return quantity.latex(bold)
+
+    def mark(self, mark: str) -> str:
+        return f"\\textsuperscript{{{mark}}}"
+
+    def table(self, title: str, head: list[str], body: list[list[str]], notes: list[str], foot: str) -> str:
+        lines = [" & ".join(row) + r" \\" for row in body]
+        tabular = [
+            r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}", r"\toprule", " & ".join(head) + r" \\", r"\midrule", *lines, r"\bottomrule",
+            r"\end{tabular}",
+        ]  # fmt: skip
+        below = [r"\par\smallskip\raggedright\footnotesize " + r" \\ ".join(notes)] if notes else []
+        return "\n".join(
+            [r"\begin{table}", r"\centering\small\setlength{\tabcolsep}{4pt}", f"\\caption{{{title}. {foot}}}", *tabular, *below, r"\end{table}", ""]
+        )
+
+
+class Html:
+    """HTML, to be styled by whoever shows it."""
+
+    def text(self, text: str) -> str:
+        return html.escape(text)
+
+    def name(self, text: str) -> str:
+        return f"<code>{html.escape(text)}</code>"
+
+    def number(self, quantity: Quantity, bold: bool = False) -> str:
+        return f"<b>{quantity.plain()}</b>" if bold else quantity.plain()
+
+    def mark(self, mark: str) -> str:
+        return f"<sup>{mark}</sup>"
+
+    def table(self, title: str, head: list[str], body: list[list[str]], notes: list[str], foot: str) -> str:
+        rows = ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body]
+        return "\n".join(
+            [
+                f"<h2>{title}</h2>", '<div class="wide"><table>',
+                "<thead><tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr></thead>",
+                "<tbody>", *rows, "</tbody></table></div>", f'<p class="foot">{foot}</p>',
+                *([f'<ul class="foot">{"".join(f"<li>{note}</li>" for note in notes)}</ul>'] if notes else []), "",
+            ]
+        )  # fmt: skip
+
+
+MARKDOWN, LATEX, HTML = Markdown(), Latex(), Html()

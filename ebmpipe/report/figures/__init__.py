@@ -1,0 +1,1 @@
+"""Figures, one per file: the file's name is the figure's id."""

@@ -1,0 +1,57 @@
+"""Samples above their nearest neighbours in the training set."""
+
+from __future__ import annotations
+
+import matplotlib.figure
+import numpy as np
+
+from ebmpipe.report.base import Context, Figure
+from ebmpipe.report.figures.samples import grey, mosaic
+from ebmpipe.report.style import balanced, bare, panels, say
+
+PAIRS = 10
+CHUNK = 4096
+
+
+def nearest(queries: np.ndarray, train: np.ndarray, levels: int | None) -> np.ndarray:
+    """Index in ``train`` of each query's neighbour in Euclidean distance of pixels."""
+    flat = grey(queries, levels).reshape(len(queries), -1)
+    best, index = np.full(len(queries), np.inf), np.zeros(len(queries), dtype=int)
+    for start in range(0, len(train), CHUNK):
+        block = grey(train[start : start + CHUNK], levels).reshape(-1, flat.shape[1])
+        distance = (block**2).sum(1) - 2 * flat @ block.T
+        closer = distance.min(1) < best
+        index[closer] = start + distance.argmin(1)[closer]
+        best = np.minimum(best, distance.min(1))
+    return index
+
+
+class Neighbours(Figure):
+    """Whether the samples are training images."""
+
+    name = "neighbours"
+    title = "Nearest training images"
+    caption = "neighbours.rst"
+    category = "Samples"
+    kinds = frozenset({"images"})
+
+    def draw(self, context: Context) -> matplotlib.figure.Figure:
+        labels = list(context.groups)
+        train, levels = context.data["train"], context.spec.levels
+        shown = {label: run.samples[:PAIRS] for label in labels if (run := context.first(label)) and run.samples is not None}
+        found = nearest(np.concatenate(list(shown.values())), train, levels) if shown else np.zeros(0, dtype=int)
+        columns = balanced(len(labels), 2 if len(labels) <= 12 else 3)
+        figure, axes = panels(len(labels), columns, 4.6 if columns < 3 else 3.4, 1.35 if columns < 3 else 1.15)
+        for label, panel in zip(labels, axes, strict=True):
+            panel.set_title(context.title(label).replace("\n", " · "), loc="left")
+            if label not in shown:
+                say(panel, context.loss_of(label) if context.first(label) is None else "no samples")
+                continue
+            own, found = found[: len(shown[label])], found[len(shown[label]) :]
+            pairs = np.concatenate([grey(shown[label], levels), grey(train[own], levels)])
+            panel.imshow(mosaic(pairs, len(own)), interpolation="nearest")
+            bare(panel)
+            height = pairs.shape[2]
+            for row, text in enumerate(("sample", "nearest")):
+                panel.text(-1, height / 2 + row * (height + 1), text, ha="right", va="center", fontsize=6.5)
+        return figure

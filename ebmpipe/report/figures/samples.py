@@ -1,0 +1,110 @@
+"""Samples beside real data."""
+
+from __future__ import annotations
+
+import matplotlib.figure
+import numpy as np
+from matplotlib.axes import Axes
+
+from ebmpipe.report.base import Context, Figure
+from ebmpipe.report.figures.densities import true_density, window
+from ebmpipe.report.style import INK, MUTED, balanced, bare, panels, say
+
+POINTS = 1500
+
+
+def grey(images: np.ndarray, levels: int | None) -> np.ndarray:
+    """Images (n, c, h, w) in model space, or as integer levels, to [0, 1]."""
+    unit = images / (max(2, levels or 256) - 1) if levels and np.issubdtype(images.dtype, np.integer) else (images + 1) / 2
+    return np.asarray(np.clip(unit, 0, 1), dtype=float)
+
+
+def mosaic(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
+    """Images (n, c, h, w) in [0, 1] on a white sheet, (H, W, 3)."""
+    n, channels, height, width = images.shape
+    rows = -(-n // columns)
+    sheet = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, 3))
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = np.moveaxis(image[:3] if channels >= 3 else image[:1].repeat(3, 0), 0, -1)
+    return sheet
+
+
+class Samples(Figure):
+    """What each method draws: pictures as they are, points over the true density."""
+
+    name = "samples"
+    title = "Samples"
+    caption = "samples.rst"
+    category = "Samples"
+    kinds = frozenset({"density", "vectors", "images"})
+
+    def draw(self, context: Context) -> matplotlib.figure.Figure:
+        labels = list(context.groups)
+        has_data = any(context.row(label).control == "data" for label in labels)
+        count = len(labels) + (not has_data)
+        images = context.spec.kind == "images"
+        most = 4 if images and count <= 8 else 6
+        columns = balanced(count, most)
+        side = 2.5 if most == 4 else 1.75
+        figure, axes = panels(count, columns, side, side + 0.35)
+        view = Pictures(context, count) if images else Points(context)
+        if not has_data:
+            axes[0].set_title("real data", fontweight="bold")
+            view.show(axes[0], context.data["test"], INK)
+        for label, panel in zip(labels, axes[count - len(labels) :], strict=True):
+            control = context.row(label).control
+            panel.set_title(context.title(label), fontweight="bold" if control else "normal")
+            run = context.first(label)
+            samples = run.samples if run else None
+            if samples is not None:
+                view.show(panel, samples, context.looks[label].colour)
+            else:
+                say(panel, context.loss_of(label) if run is None else "no samples")
+            panel.set_box_aspect(1)
+        for panel in axes:
+            bare(panel)
+            panel.set_box_aspect(1)
+        return figure
+
+
+class Pictures:
+    """Panels of pictures."""
+
+    def __init__(self, context: Context, count: int) -> None:
+        self.levels, self.side = context.spec.levels, 8 if count <= 8 else 6
+
+    def show(self, axes: Axes, samples: np.ndarray, colour: str) -> None:
+        """The first pictures of ``samples``."""
+        axes.imshow(mosaic(grey(samples[: self.side**2], self.levels), self.side), interpolation="nearest")
+
+
+class Points:
+    """Panels of points: over the true density, or over real data along the data's first principal axes."""
+
+    def __init__(self, context: Context) -> None:
+        data = context.data["test"].astype(float)
+        self.centre, self.axes = data.mean(0), np.eye(data.shape[1])[:2]
+        self.truth = None
+        if data.shape[1] > 2:
+            self.axes = np.linalg.svd(data - self.centre, full_matrices=False)[2][:2]
+        self.data = self.project(data)
+        self.box = window(self.data)
+        if context.spec.kind == "density":
+            low, high, bottom, top = self.box
+            shifted = (low + self.centre[0], high + self.centre[0], bottom + self.centre[1], top + self.centre[1])
+            self.truth = true_density(context, shifted)
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """(n, d) to (n, 2)."""
+        return np.asarray((points - self.centre) @ self.axes.T)
+
+    def show(self, axes: Axes, samples: np.ndarray, colour: str) -> None:
+        """The first points of ``samples``."""
+        if self.truth is not None:
+            axes.imshow(self.truth, origin="lower", extent=self.box, cmap="Greys", vmin=0, vmax=2.2 * self.truth.max(), rasterized=True)
+        else:
+            axes.plot(*self.data[:POINTS].T, ".", markersize=1.5, color=MUTED, alpha=0.3, rasterized=True)
+        axes.plot(*self.project(samples[:POINTS].astype(float)).T, ".", markersize=1.6, color=colour, alpha=0.55, mew=0, rasterized=True)
+        axes.set_xlim(*self.box[:2])
+        axes.set_ylim(*self.box[2:])

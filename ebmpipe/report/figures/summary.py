@@ -1,0 +1,158 @@
+"""The overview: on every data set, who did best and at what cost."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import matplotlib.figure
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.gridspec import GridSpec, SubplotSpec
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+from ebmpipe.report.base import Context, Figure
+from ebmpipe.report.numbers import duration, significant
+from ebmpipe.report.ranking import Comparison, Row
+from ebmpipe.report.style import INK, MUTED, Look, say
+from ebmpipe.report.tables import column_title
+
+LINE = 0.2
+BAND = "#E8F1F8"
+
+
+def mean_of(row: Row, metric: str) -> float | None:
+    """A row's mean in ``metric``."""
+    return row.cells[metric].mean
+
+
+def scale_of(values: list[float]) -> tuple[str, dict[str, float]]:
+    """An axis scale that keeps the good ones apart though a bad one is far away."""
+    sizes = np.abs([value for value in values if value])
+    if not len(sizes) or max(sizes) < 8 * min(sizes) and min(values) > 0:
+        return "linear", {}
+    if min(values) > 0:
+        return "log", {}
+    spread = max(values) - min(values)
+    ordered = np.sort(sizes)
+    middle = float(ordered[len(ordered) // 3])
+    return ("symlog", {"linthresh": middle, "linscale": 0.6}) if spread > 12 * middle else ("linear", {})
+
+
+def efficient(points: list[tuple[float, float]], better: str | None) -> list[tuple[float, float]]:
+    """The points (cost, quality) that no cheaper one equals, by cost."""
+    front: list[tuple[float, float]] = []
+    sign = -1 if better == "higher" else 1
+    for cost, quality in sorted(points, key=lambda point: (point[0], sign * point[1])):
+        if not front or sign * quality < sign * front[-1][1]:
+            front.append((cost, quality))
+    return front
+
+
+class Summary(Figure):
+    """Quality against cost: a ranking and a trade-off per data set."""
+
+    name = "summary"
+    title = "Quality against cost"
+    caption = "summary.rst"
+    category = "Overview"
+    kinds = frozenset()
+
+    def draw(self, context: Context) -> matplotlib.figure.Figure:
+        comparisons = context.comparisons
+        columns = 1 if len(comparisons) == 1 else 2
+        rows = ceil(len(comparisons) / columns)
+        counts = [len([row for row in comparison.rows if not row.control]) for comparison in comparisons]
+        heights = [max(1.5, LINE * max(counts[row * columns : (row + 1) * columns])) + 0.85 for row in range(rows)]
+        figure = matplotlib.figure.Figure(figsize=(6.4 * columns if columns > 1 else 8.2, sum(heights) + 0.15), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)  # type: ignore[union-attr, call-arg]
+        grid = GridSpec(rows, columns, figure, height_ratios=heights)
+        for index, comparison in enumerate(comparisons):
+            self.block(figure, grid[index // columns, index % columns], comparison, context.looks)
+        return figure
+
+    def block(self, figure: matplotlib.figure.Figure, place: SubplotSpec, comparison: Comparison, looks: dict[str, Look]) -> None:
+        """One data set."""
+        inner = place.subgridspec(1, 2, width_ratios=[1.1, 1], wspace=0.02)
+        ranking, trade = figure.add_subplot(inner[0]), figure.add_subplot(inner[1])
+        ranking.set_title(comparison.dataset, loc="left", fontweight="bold", fontsize=9.5)
+        metric = comparison.headline
+        if metric is None:
+            say(ranking, "no run finished")
+            trade.remove()
+            return
+        rows = [row for row in comparison.rows if not row.control]
+        values = [mean for row in comparison.rows if (mean := mean_of(row, metric)) is not None]
+        own = [mean for row in rows if (mean := mean_of(row, metric)) is not None]
+        scale, options = scale_of(values)
+        ranking.set_xscale(scale, **options)
+        trade.set_yscale(scale, **options)
+        self.ranking(ranking, rows, metric, looks)
+        self.trade(trade, rows, metric, comparison.metrics[metric].better, looks)
+        for row in comparison.rows:
+            self.reference(ranking, trade, row, metric, own, scale, looks)
+        ranking.set_xlabel(column_title(metric, comparison))
+        trade.set_ylabel(column_title(metric, comparison))
+        costs = [row.costs["gradient_evaluations"] for row in rows if row.costs["gradient_evaluations"]]
+        if costs and max(costs) < 1.05 * min(costs):
+            trade.set_title(f"budget {significant(float(np.mean(costs))).plain()} gradient evaluations", loc="right", fontsize=7, color=MUTED)
+
+    def ranking(self, axes: Axes, rows: list[Row], metric: str, looks: dict[str, Look]) -> None:
+        """Names from best to worst, mean and standard deviation, training time."""
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_yticks(range(len(rows)), [row.label + (f" ({row.finished}/{row.total})" if row.reasons else "") for row in rows])
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        for place, (row, name) in enumerate(zip(rows, axes.get_yticklabels(), strict=True)):
+            cell = row.cells[metric]
+            if cell.best:
+                axes.axhspan(place - 0.5, place + 0.5, color=BAND, linewidth=0, zorder=0)
+                name.set_fontweight("bold")
+            if cell.mean is None:
+                text = "diverged" if cell.status == "diverged" else "n/a"
+                axes.text(0.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=7, color=MUTED, style="italic")
+            else:
+                self.point(axes, cell.mean, place, looks[row.label], row, xerr=cell.sd)
+            if (seconds := row.costs["train_s"]) is not None:
+                axes.text(1.02, place, duration(seconds), transform=axes.get_yaxis_transform(), va="center", fontsize=7, color=INK)
+        axes.text(1.02, 1.0, "training", transform=axes.transAxes, va="bottom", fontsize=7, color=MUTED)
+
+    def trade(self, axes: Axes, rows: list[Row], metric: str, better: str | None, looks: dict[str, Look]) -> None:
+        """Quality against training seconds, and the line that no cheaper method gets past."""
+        points = []
+        for row in rows:
+            cell, seconds = row.cells[metric], row.costs["train_s"]
+            if cell.mean is not None and seconds:
+                points.append((seconds, cell.mean, row.competes))
+                self.point(axes, seconds, cell.mean, looks[row.label], row, yerr=cell.sd)
+        front = efficient([(seconds, mean) for seconds, mean, competes in points if competes], better)
+        if len(front) > 1:
+            axes.plot(*np.array(front).T, color=MUTED, linewidth=0.7, drawstyle="steps-post", zorder=1)
+        if points and max(points)[0] > 4 * min(points)[0]:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(points)[0] < 50 * min(points)[0] else (1,)))
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(x=0.08)
+        axes.grid()
+        axes.set_xlabel("training time (s)")
+
+    def point(self, axes: Axes, x: float, y: float, look: Look, row: Row, **spread: float | None) -> None:
+        """A mean with its spread; hollow if seeds were lost."""
+        face = look.colour if row.competes else "white"
+        axes.errorbar(
+            x, y, **spread, fmt=look.marker, color=look.colour, markerfacecolor=face, markersize=5.5, markeredgewidth=1, elinewidth=1, zorder=3
+        )  # fmt: skip
+
+    def reference(self, ranking: Axes, trade: Axes, row: Row, metric: str, own: list[float], scale: str, looks: dict[str, Look]) -> None:
+        """A control as a line; one that would squash the rest is only mentioned."""
+        value = mean_of(row, metric)
+        if not row.control or value is None:
+            return
+        reach = 1.5 * (max(own) - min(own)) + 0.5 * abs(max(own)) if own else 0.0
+        if scale == "linear" and own and not min(own) - reach <= value <= max(own) + reach:
+            return
+        look = looks[row.label]
+        for line in (ranking.axvline, trade.axhline):
+            line(value, color=look.colour, linestyle=(0, (4, 2)) if row.control == "data" else look.line, linewidth=0.8, zorder=1)
+        trade.annotate(row.label, (1.0, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7, color=look.colour)

@@ -1,0 +1,74 @@
+"""Runs as data frames: the two tidy tables that everything else is computed from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ebmpipe.report.reading import Run, Runs, runs_of
+
+METRICS = ["dataset", "method", "seed", "metric", "value", "stderr", "n", "status", "unit"]
+KEY = ["dataset", "method", "seed", "metric"]
+STAGES = ("train", "sample", "evaluate")
+COMPUTE = [
+    "dataset", "method", "seed", "status", "wall_s", "train_s", "sample_s", "evaluate_s", "startup_s", "device", "peak_memory_mb",
+    "parameters", "training_flops", "gradient_evaluations", "sampler_steps", "temperature", "control", "reason",
+]  # fmt: skip
+
+
+class DuplicateRows(ValueError):
+    """Raised when a run reports one metric twice."""
+
+
+def all_runs(results: Path, runs: Runs) -> list[Run]:
+    """Every run, in the order of the config."""
+    return [run for dataset, labels in runs.items() for group in runs_of(results, dataset, labels).values() for run in group]
+
+
+def metrics_frame(runs: list[Run]) -> pd.DataFrame:
+    """One row per run and metric. A diverged run has a row for every metric that its data set's other runs have.
+
+    Raises:
+        DuplicateRows: if (dataset, method, seed, metric) is not unique.
+    """
+    units: dict[str, dict[str, str]] = {}
+    for run in runs:
+        units.setdefault(run.dataset, {}).update({row["metric"]: row.get("unit", "") for row in run.rows})
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        key = {"dataset": run.dataset, "method": run.label, "seed": run.seed}
+        rows += [key | row for row in run.rows]
+        if run.diverged:
+            known = {row["metric"] for row in run.rows}
+            rows += [
+                key | {"metric": metric, "status": "diverged", "unit": unit} for metric, unit in units[run.dataset].items() if metric not in known
+            ]
+    frame = pd.DataFrame(rows, columns=METRICS).astype({"value": "float64", "stderr": "float64", "n": "Int64", "unit": "str"})
+    twice = frame[frame.duplicated(KEY)]
+    if len(twice):
+        raise DuplicateRows("reported twice: " + "; ".join("/".join(map(str, row)) for row in twice[KEY].itertuples(index=False)))
+    return frame
+
+
+def compute_frame(runs: list[Run]) -> pd.DataFrame:
+    """One row per run: what it cost, stage by stage."""
+    rows = []
+    for run in runs:
+        ledger, stages = run.ledger, run.ledger["stages"]
+        known = [stages[stage] for stage in STAGES if stage in stages]
+        row: dict[str, Any] = {"dataset": run.dataset, "method": run.label, "seed": run.seed, "status": ledger["status"]}
+        row |= {f"{stage}_s": stages.get(stage, {}).get("wall_s") for stage in STAGES}
+        row["wall_s"] = sum(stage.get("wall_s") or 0.0 for stage in known)
+        row["startup_s"] = sum(stage.get("startup_s") or 0.0 for stage in known)
+        row["device"] = stages.get("train", {}).get("device")
+        row["peak_memory_mb"] = max((stage.get("peak_memory_mb") or 0.0 for stage in known), default=None)
+        row |= {key: ledger.get(key) for key in ("parameters", "training_flops", "gradient_evaluations", "temperature")}
+        row["sampler_steps"] = stages.get("sample", {}).get("sampler_steps")
+        row["control"] = run.config["method"] if run.control else None
+        row["reason"] = run.reason if run.diverged else None
+        rows.append(row)
+    whole = dict.fromkeys(("parameters", "training_flops", "gradient_evaluations", "sampler_steps"), "Int64")
+    seconds = dict.fromkeys(("wall_s", "train_s", "sample_s", "evaluate_s", "startup_s", "peak_memory_mb", "temperature"), "float64")
+    return pd.DataFrame(rows, columns=COMPUTE).astype(whole | seconds)

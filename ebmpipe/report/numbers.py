@@ -1,0 +1,93 @@
+"""Numbers as people read them: the spread decides the digits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor, isfinite, log10
+
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A rounded mean and, if there is one, the standard deviation it is known by: (mean ± sd) 10^exponent."""
+
+    mean: str
+    sd: str | None
+    exponent: int
+
+    def plain(self) -> str:
+        """Unicode text."""
+        mean = self.mean.replace("-", "\N{MINUS SIGN}")
+        text = mean if self.sd is None else f"{mean} ± {self.sd}"
+        if not self.exponent:
+            return text
+        power = f"×10{str(self.exponent).translate(SUPERSCRIPTS)}"
+        return f"{text}{power}" if self.sd is None else f"({text}){power}"
+
+    def latex(self, bold: bool = False) -> str:
+        """Math mode, dollars included."""
+        text = self.mean if self.sd is None else f"{self.mean} \\pm {self.sd}"
+        if self.exponent:
+            text = f"{text if self.sd is None else f'({text})'} \\times 10^{{{self.exponent}}}"
+        return f"$\\mathbf{{{text}}}$" if bold else f"${text}$"
+
+
+def magnitude(x: float) -> int:
+    """Exponent of the leading decimal digit; 0 for zero."""
+    return floor(log10(abs(x))) if x else 0
+
+
+def spread_decimals(sd: float) -> int:
+    """Decimals that a standard deviation deserves: two significant digits if they lie between 10 and 35, else one."""
+    leading = abs(sd) / 10 ** (magnitude(sd) - 1)
+    return (1 if leading < 35.5 else 0) - magnitude(sd)
+
+
+def quantity(mean: float, sd: float | None = None) -> Quantity:
+    """Round ``mean ± sd``. Without a spread the mean keeps three significant digits; a spread below 1e-6 of the mean is zero."""
+    if not isfinite(mean):
+        raise ValueError(f"{mean} is no result")
+    size = max(abs(mean), sd or 0.0)
+    exponent = magnitude(size) if size and not 1e-3 <= size < 1e5 else 0
+    mean, spread = mean / 10**exponent, None if sd is None else sd / 10**exponent
+    if spread is None or spread < 1e-6 * abs(mean) or spread == 0:
+        decimals = max(0, 2 - magnitude(mean)) if mean else 0
+        return Quantity(zeroless(f"{mean:.{decimals}f}"), None if spread is None else "0", exponent)
+    decimals = max(0, spread_decimals(spread))
+    return Quantity(zeroless(f"{mean:.{decimals}f}"), f"{spread:.{decimals}f}", exponent)
+
+
+def zeroless(text: str) -> str:
+    """``text`` without the sign of a negative zero."""
+    return text[1:] if text.startswith("-") and not text.strip("-0.") else text
+
+
+def significant(x: float, digits: int = 2) -> Quantity:
+    """A count or a cost: ``digits`` significant digits, as a power of ten from a hundred thousand."""
+    exponent = magnitude(x)
+    if abs(x) >= 1e5 or 0 < abs(x) < 1e-2:
+        mantissa = f"{x / 10**exponent:.{digits - 1}f}"
+        return quantity_of(mantissa, exponent)
+    return Quantity(f"{x:.{max(0, digits - 1 - exponent)}f}", None, 0)
+
+
+def quantity_of(mantissa: str, exponent: int) -> Quantity:
+    """A mantissa that rounding may have carried to 10."""
+    if abs(float(mantissa)) >= 10:
+        mantissa, exponent = f"{float(mantissa) / 10:.{len(mantissa.partition('.')[2])}f}", exponent + 1
+    return Quantity(mantissa, None, exponent)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a reader: ``0.8 s``, ``41 s``, ``3.2 min``, ``5.0 h``."""
+    for limit, divisor, unit in ((120, 1, "s"), (7200, 60, "min"), (float("inf"), 3600, "h")):
+        if seconds < limit:
+            value = seconds / divisor
+            return f"{value:.{1 if value < 10 else 0}f} {unit}"
+    raise ValueError(f"{seconds} is no duration")
+
+
+def letters(index: int) -> str:
+    """The mark of footnote ``index``: a, b, … z, aa, ab, …"""
+    return (letters(index // 26 - 1) if index >= 26 else "") + chr(ord("a") + index % 26)

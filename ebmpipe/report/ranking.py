@@ -1,0 +1,175 @@
+"""Who did best: means over seeds, the order of the rows, and which results tie.
+
+The rule of the bold print. A label competes in a metric if it is no control, none of its seeds diverged, and it has a value. The best is
+the one with the best mean; another is as good if Welch's t-test between their seeds does not tell them apart at the 5 % level (two-sided,
+no correction for multiple comparisons). The test needs two seeds of each: without them only the best is bold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import isclose
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ebmpipe import registry
+from ebmpipe.metrics.base import MetricInfo
+
+#: What decides the order of the rows: the first of these that at least half of the competing labels have. ``*`` is any ending.
+HEADLINES = ("nll_gap", "fid", "frechet_*", "nll", "bits_per_dim", "mmd", "sliced_wasserstein", "energy_distance", "kid", "kernel_*")
+#: Columns that follow the headline, in this order; the others follow by name.
+ORDER = (*HEADLINES, "nn_distance_ratio", "precision", "recall", "density", "coverage", "mode_weight_error")
+COSTS = ("gradient_evaluations", "train_s", "training_flops")
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One label's result in one metric over its seeds; ``status`` says why there is no mean."""
+
+    mean: float | None = None
+    sd: float | None = None
+    n: int = 0
+    status: str = "ok"
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One label of one data set. ``control`` is ``data`` or ``noise`` for a control, None for what competes."""
+
+    label: str
+    control: str | None
+    finished: int
+    total: int
+    cells: dict[str, Cell]
+    costs: dict[str, float | None]
+    reasons: tuple[str, ...]
+
+    @property
+    def competes(self) -> bool:
+        """Whether it may be the best of anything."""
+        return not self.control and self.finished == self.total
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One data set: its metrics in the order of their columns, and its rows from best to worst between the controls."""
+
+    dataset: str
+    metrics: dict[str, MetricInfo]
+    headline: str | None
+    rows: tuple[Row, ...]
+
+    @property
+    def shown(self) -> list[str]:
+        """Metrics that a printed table shows: those in which something can be better, and those of the user's own."""
+        return [metric for metric, info in self.metrics.items() if info.better or not info.description]
+
+    @property
+    def best(self) -> list[Row]:
+        """The best row by the headline metric and those that tie with it, best first."""
+        return [row for row in self.rows if self.headline and row.cells[self.headline].best]
+
+
+def known_metrics() -> dict[str, MetricInfo]:
+    """Every metric that the package can compute."""
+    return {name: info for family in registry.load_all("metrics").values() for name, info in family.ids.items()}
+
+
+def place(metric: str, order: tuple[str, ...]) -> tuple[int, str]:
+    """Sort key of a metric in ``order``."""
+    for index, pattern in enumerate(order):
+        if metric == pattern or (pattern.endswith("*") and metric.startswith(pattern[:-1])):
+            return index, metric
+    return len(order), metric
+
+
+def welch(a: Cell, b: Cell) -> float:
+    """Two-sided p-value of Welch's t-test; 1 for equal and 0 for different means without any spread."""
+    from scipy.special import stdtr
+
+    assert a.mean is not None and b.mean is not None and a.sd is not None and b.sd is not None
+    u, v = a.sd**2 / a.n, b.sd**2 / b.n
+    if u + v == 0:
+        return float(isclose(a.mean, b.mean, rel_tol=1e-9))
+    freedom = (u + v) ** 2 / (u**2 / (a.n - 1) + v**2 / (b.n - 1))
+    return float(2 * stdtr(freedom, -abs(a.mean - b.mean) / np.sqrt(u + v)))
+
+
+def marked(rows: list[Row], metric: str, info: MetricInfo) -> list[Row]:
+    """``rows`` with the best cells of ``metric`` marked, by the rule of the bold print."""
+    competing = {row.label: row.cells[metric] for row in rows if row.competes and row.cells[metric].mean is not None}
+    if not info.better or not competing:
+        return rows
+    sign = 1 if info.better == "lower" else -1
+    best = min(competing.values(), key=lambda cell: sign * (cell.mean if cell.mean is not None else np.inf))
+    ties = {
+        label for label, cell in competing.items() if cell is best or (min(cell.n, best.n) >= 2 and welch(cell, best) >= LEVEL)
+    }  # fmt: skip
+    return [
+        replace(row, cells=row.cells | {metric: replace(row.cells[metric], best=True)}) if row.label in ties else row for row in rows
+    ]  # fmt: skip
+
+
+def cell_of(rows: pd.DataFrame) -> Cell:
+    """Mean and standard deviation over the seeds that have a value; the commonest reason if none has."""
+    values = rows.loc[rows["status"] == "ok", "value"].to_numpy(dtype=float)
+    if not len(values):
+        return Cell(status=str(rows["status"].mode().iloc[0]) if len(rows) else "not available: not measured")
+    return Cell(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None, len(values))
+
+
+def row_of(label: str, metrics: pd.DataFrame, compute: pd.DataFrame, names: list[str]) -> Row:
+    """One label's row; costs are means over the finished seeds, or over all if none finished."""
+    done = compute[compute["status"] == "finished"]
+    costs: dict[str, float | None] = {}
+    for key in COSTS:
+        values = (done if len(done) else compute)[key].dropna().to_numpy(dtype=float)
+        costs[key] = float(values.mean()) if len(values) else None
+    lost = compute[compute["status"] != "finished"]
+    control = next((str(name) for name in compute["control"].dropna()), None)
+    reasons = tuple(f"seed {seed} diverged {reason if isinstance(reason, str) else ''}".rstrip() for seed, reason in zip(lost["seed"], lost["reason"]))
+    by_metric: dict[Any, pd.DataFrame] = dict(iter(metrics.groupby("metric", sort=False)))
+    cells = {name: cell_of(by_metric.get(name, metrics.iloc[:0])) for name in names}
+    return Row(label, control, len(done), len(compute), cells, costs, reasons)
+
+
+def headline_of(rows: list[Row], infos: dict[str, MetricInfo]) -> str | None:
+    """The metric that orders the rows."""
+    competing = [row for row in rows if not row.control and row.finished]
+    held = {name: sum(row.cells[name].mean is not None for row in competing) for name, info in infos.items() if info.better}
+    candidates = sorted((name for name, count in held.items() if count), key=lambda name: place(name, HEADLINES))
+    return next((name for name in candidates if 2 * held[name] >= len(competing)), candidates[0] if candidates else None)
+
+
+def compare_one(dataset: str, metrics: pd.DataFrame, compute: pd.DataFrame, known: dict[str, MetricInfo]) -> Comparison:
+    """Compare the labels of one data set. Metrics of other sample sources (``metric@source``) stay out."""
+    primary = metrics[~metrics["metric"].str.contains("@")]
+    units = dict(zip(primary["metric"], primary["unit"]))
+    infos = {name: known.get(name, MetricInfo(unit, None, "")) for name, unit in units.items()}
+    labels = list(dict.fromkeys(compute["method"]))
+    rows = [row_of(label, primary[primary["method"] == label], compute[compute["method"] == label], list(infos)) for label in labels]
+    headline = headline_of(rows, infos)
+    names = sorted(infos, key=lambda name: (name != headline, *place(name, ORDER)))
+    for name in names:
+        rows = marked(rows, name, infos[name])
+
+    def order(row: Row) -> tuple[Any, ...]:
+        mean = row.cells[headline].mean if headline else None
+        sign = -1 if headline and infos[headline].better == "higher" else 1
+        first = {"data": 0, None: 1 if row.competes else 2, "noise": 3}[row.control]
+        return first, mean is None, sign * (mean or 0.0)
+
+    return Comparison(dataset, {name: infos[name] for name in names}, headline, tuple(sorted(rows, key=order)))
+
+
+def compare(metrics: pd.DataFrame, compute: pd.DataFrame) -> list[Comparison]:
+    """Compare the labels of every data set, from the tables ``metrics.csv`` and ``compute.csv``."""
+    known = known_metrics()
+    return [
+        compare_one(dataset, metrics[metrics["dataset"] == dataset], compute[compute["dataset"] == dataset], known)
+        for dataset in dict.fromkeys(compute["dataset"])
+    ]

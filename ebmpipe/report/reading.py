@@ -1,0 +1,136 @@
+"""A run's folder, read lazily and checked: what tables and figures know about one training run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ebmpipe.files import read_arrays, read_json
+
+#: Methods that are no methods: they give the tables their scale and compete with nobody.
+CONTROLS = ("data", "noise")
+
+#: {dataset: {label: [seeds]}}: the runs of one workflow.
+Runs = Mapping[str, Mapping[str, Sequence[int]]]
+
+
+class MissingResult(FileNotFoundError):
+    """Raised when a file that a run should have written is not there; the message says which stage writes it."""
+
+
+def folder_of(results: Path, dataset: str, label: str, seed: int) -> Path:
+    """Where a run lies."""
+    return results / "runs" / dataset / label / f"seed{seed}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run on disk: (dataset, label, seed).
+
+    Attributes:
+        path: the run's folder.
+        dataset: id of the data set.
+        label: name of the row.
+        seed: root seed.
+    """
+
+    path: Path
+    dataset: str
+    label: str
+    seed: int
+
+    def _json(self, name: str, stage: str, keys: Sequence[str]) -> dict[str, Any]:
+        path = self.path / name
+        if not path.is_file():
+            what = "file" if self.path.is_dir() else "run folder"
+            raise MissingResult(f"no {what} {path if self.path.is_dir() else self.path}: run `ebmpipe {stage}` on it first")
+        value = read_json(path)
+        missing = [key for key in keys if not isinstance(value, dict) or key not in value]
+        if missing:
+            raise ValueError(f"{path} lacks {', '.join(missing)}; delete it and run `ebmpipe {stage}` again")
+        return dict(value)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """``config.json``, checked to be this run's."""
+        config = self._json("config.json", "train", ("dataset", "label", "method", "seed"))
+        found = (config["dataset"], config["label"], config["seed"])
+        if found != (self.dataset, self.label, self.seed):
+            raise ValueError(f"{self.path}/config.json is of run {'/'.join(map(str, found))}: the folder was moved or mixed up")
+        return config
+
+    @cached_property
+    def ledger(self) -> dict[str, Any]:
+        """``run.json``."""
+        return self._json("run.json", "train", ("status", "stages"))
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of ``metrics.json``. A value is a finite number exactly where the status is ``ok``."""
+        rows: list[dict[str, Any]] = self._json("metrics.json", "evaluate", ("status", "rows"))["rows"]
+        for row in rows:
+            value = row.get("value")
+            if (row.get("status") == "ok") != (isinstance(value, int | float) and bool(np.isfinite(value))):
+                raise ValueError(f"{self.path}/metrics.json: {row.get('metric')} has value {value} but status {row.get('status')!r}")
+        return rows
+
+    @property
+    def control(self) -> bool:
+        """Whether the row is a control: held-out data or noise in place of samples."""
+        return self.config["method"] in CONTROLS
+
+    @property
+    def diverged(self) -> bool:
+        """Whether training broke down."""
+        return bool(self.ledger["status"] == "diverged")
+
+    @property
+    def reason(self) -> str:
+        """Why and when the run diverged."""
+        step, reason = self.ledger.get("step"), self.ledger.get("reason")
+        return " ".join(filter(None, (f"at step {step:,}" if step is not None else "", f"({reason})" if reason else "")))
+
+    def value(self, metric: str) -> float | None:
+        """One measured number, None if the run has none."""
+        found = [row["value"] for row in self.rows if row["metric"] == metric]
+        return found[0] if found else None
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """``history.csv``; without rows for a run that was not trained."""
+        path = self.path / "history.csv"
+        if not path.is_file() or not path.stat().st_size:
+            return pd.DataFrame(columns=["step", "gradient_evaluations", "wall_s"])
+        return pd.read_csv(path)
+
+    @cached_property
+    def samples(self) -> np.ndarray | None:
+        """The primary samples (n, *event) in model space; None if there are none, as of a diverged run."""
+        path = self.path / "samples.safetensors"
+        if not path.is_file():
+            return None
+        arrays, metadata = read_arrays(path)
+        primary = metadata.get("primary", "fresh")
+        return arrays.get(primary, next(iter(arrays.values()), None))
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """``arrays.npz``: grids and energies; empty if there is none."""
+        path = self.path / "arrays.npz"
+        if not path.is_file():
+            return {}
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+
+
+def runs_of(results: Path, dataset: str, labels: Mapping[str, Sequence[int]]) -> dict[str, list[Run]]:
+    """The runs of one data set by label."""
+    return {
+        label: [Run(folder_of(results, dataset, label, seed), dataset, label, seed) for seed in seeds] for label, seeds in labels.items()
+    }

@@ -1,0 +1,115 @@
+"""The summary tables: one per data set, in every language."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from ebmpipe.report.dialects import HTML, LATEX, MARKDOWN, Dialect
+from ebmpipe.report.numbers import letters, quantity, significant
+from ebmpipe.report.ranking import COSTS, Cell, Comparison, Row
+
+ARROWS = {"lower": " ↓", "higher": " ↑", None: ""}
+COST_TITLES = {"gradient_evaluations": "gradient evaluations", "train_s": "training (s)", "training_flops": "training FLOPs"}
+RULE = (
+    "Mean ± standard deviation over seeds; ↓ lower, ↑ higher is better. Bold: the best and all that Welch's t-test does not tell from it at "
+    "the 5 % level (with fewer than two seeds: only the best). Controls and labels with a diverged seed do not compete."
+)
+CAPTION = "Mean ± standard deviation over seeds; bold: best, and what ties with it."
+
+
+class Notes:
+    """Footnotes of one table: equal reasons share a mark."""
+
+    def __init__(self) -> None:
+        self.marks: dict[str, str] = {}
+
+    def mark(self, reason: str) -> str:
+        """The mark of ``reason``."""
+        return self.marks.setdefault(reason, letters(len(self.marks)))
+
+    def lines(self, dialect: Dialect) -> list[str]:
+        """All footnotes."""
+        return [f"{dialect.mark(mark)} {dialect.text(reason)}" for reason, mark in self.marks.items()]
+
+
+def column_title(metric: str, comparison: Comparison) -> str:
+    """A metric's name, direction and unit."""
+    info = comparison.metrics[metric]
+    unit = f" ({info.unit})" if info.unit not in ("", "1", "none") else ""
+    return f"{metric}{ARROWS[info.better]}{unit}"
+
+
+def result(cell: Cell, dialect: Dialect, notes: Notes) -> str:
+    """A cell: number, ``diverged``, or ``n/a`` with its reason as a footnote."""
+    if cell.mean is not None:
+        return dialect.number(quantity(cell.mean, cell.sd), cell.best)
+    if cell.status == "diverged":
+        return dialect.text("diverged")
+    return "n/a" + dialect.mark(notes.mark(cell.status))
+
+
+def cost(value: float | None, dialect: Dialect) -> str:
+    """A cost, to two or three digits."""
+    if value is None:
+        return dialect.text("–")
+    return dialect.number(significant(value, 3 if value < 1e5 else 2))
+
+
+def line(row: Row, comparison: Comparison, dialect: Dialect, notes: Notes) -> list[str]:
+    """The cells of one row."""
+    finished = f"{row.finished}/{row.total}"
+    if row.reasons:
+        finished += dialect.mark(notes.mark(f"{row.label}: " + "; ".join(row.reasons)))
+    name = dialect.name(row.label) + (dialect.text(" (control)") if row.control else "")
+    cells = [result(row.cells[metric], dialect, notes) for metric in comparison.shown]
+    return [name, finished, *cells, *(cost(row.costs[key], dialect) for key in COSTS)]
+
+
+def table(comparison: Comparison, dialect: Dialect, foot: str = "") -> str:
+    """The table of one data set."""
+    notes = Notes()
+    head = ["method", "finished", *(column_title(metric, comparison) for metric in comparison.shown), *(COST_TITLES[key] for key in COSTS)]
+    body = [line(row, comparison, dialect, notes) for row in comparison.rows]
+    title = dialect.text(comparison.dataset)
+    return dialect.table(title, [dialect.text(cell) for cell in head], body, notes.lines(dialect), dialect.text(foot))
+
+
+def left_out(comparisons: list[Comparison]) -> str:
+    """A sentence on the metrics that are only in the CSV file."""
+    names = sorted({name for comparison in comparisons for name in comparison.metrics if name not in comparison.shown})
+    return f" Numbers that are neither better nor worse ({', '.join(names)}) are in summary.csv." if names else ""
+
+
+def markdown(comparisons: list[Comparison]) -> str:
+    """``summary.md``."""
+    intro = MARKDOWN.text(RULE + left_out(comparisons))
+    return "\n".join(["# Summary", "", intro, "", *(table(comparison, MARKDOWN) for comparison in comparisons)])
+
+
+def latex(comparisons: list[Comparison]) -> str:
+    """``summary.tex``: floats to be included in a document that loads booktabs."""
+    return "\n".join(["% needs \\usepackage{booktabs}", *(table(comparison, LATEX, CAPTION) for comparison in comparisons)])
+
+
+def html_tables(comparisons: list[Comparison]) -> str:
+    """The tables as an HTML fragment."""
+    return "\n".join(table(comparison, HTML) for comparison in comparisons)
+
+
+def summary_frame(comparisons: list[Comparison]) -> pd.DataFrame:
+    """``summary.csv``: one row per data set and label, in the order of the tables.
+
+    Each metric has four columns: mean, ``_sd``, ``_seeds`` (how many have a value) and ``_best`` (what the tables print bold).
+    """
+    rows: list[dict[str, Any]] = []
+    for comparison in comparisons:
+        for row in comparison.rows:
+            record: dict[str, Any] = {"dataset": comparison.dataset, "method": row.label, "finished": row.finished, "total": row.total}
+            for metric, cell in row.cells.items():
+                record |= {metric: cell.mean, f"{metric}_sd": cell.sd, f"{metric}_seeds": cell.n, f"{metric}_best": cell.best}
+            rows.append(record | row.costs)
+    frame = pd.DataFrame(rows)
+    whole = {column: "Int64" for column in frame if column.endswith("_seeds")} | {column: "boolean" for column in frame if column.endswith("_best")}
+    return frame[[column for column in frame if column not in COSTS] + list(COSTS)].astype(whole)

@@ -1,0 +1,41 @@
+"""The unadjusted Langevin algorithm."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ebmpipe.energies import Energy, gradient
+from ebmpipe.samplers.base import Info, Kernel, State
+
+
+class ULA(Kernel):
+    """x ← x - (ε²/2) ∇E(x) + η z, z ~ N(0, I) (Parisi 1981; Grenander & Miller 1994).
+
+    Without rejection its law is biased: a Gaussian of variance s² is sampled with variance s² / (1 - ε²/(4s²)) at η = ε.
+    With η ≠ ε the temperature is (η/ε)².
+
+    Args:
+        step_size: ε > 0, in data units.
+        noise_scale: η ≥ 0, in data units; ε if None.
+    """
+
+    name = "ula"
+    revision = 1
+
+    def __init__(self, step_size: float, noise_scale: float | None = None) -> None:
+        if not step_size > 0 or (noise_scale is not None and not noise_scale >= 0):
+            raise ValueError(f"ULA needs step_size > 0 and noise_scale >= 0, got {step_size} and {noise_scale}")
+        self.step_size = step_size
+        self.noise_scale = step_size if noise_scale is None else noise_scale
+        self.temperature = (self.noise_scale / self.step_size) ** 2
+
+    def init(self, energy: Energy, x: Tensor) -> State:
+        """Nothing to cache: every step takes one gradient at a point not seen before."""
+        return State(x.clone())
+
+    def step(self, energy: Energy, state: State, generator: torch.Generator) -> tuple[State, Info]:
+        """One step; one gradient."""
+        x = torch.randn(state.x.shape, generator=generator, device=state.x.device, dtype=state.x.dtype).mul_(self.noise_scale)
+        x.add_(gradient(energy, state.x), alpha=-(self.step_size**2) / 2).add_(state.x)
+        return State(x), Info(x.new_ones(x.shape[0]))

@@ -1,0 +1,132 @@
+"""What every data set promises, from its arrays to the files that other stages open."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ebmpipe import registry
+from ebmpipe.data.base import SPLITS, DataSet
+from ebmpipe.data.prepared import Prepared, UnusableData
+from ebmpipe.preparing import prepare
+
+CARD = {
+    *("name", "title", "kind", "shape", "revision", "source", "licence", "levels", "classes", "counts", "range", "mean", "std"),
+    *("entropy", "entropy_method", "log_density_error", "sha256", "array_sha256", "transformations", "duplicates"),
+}
+
+#: Revision, and the mean of the first hundred examples of train and of test as stored. When these change, the revision must.
+GOLDEN = {
+    "checkerboard": (1, -0.118475, -0.141723),
+    "digits": (1, 4.936719, 4.954844),
+    "eight_gaussians": (1, 0.044239, -0.159292),
+    "pinwheel": (1, 0.035172, 0.001537),
+    "rings": (1, 0.003706, 0.106981),
+    "swiss_roll": (1, 0.380829, 0.489577),
+    "two_moons": (1, -0.010359, -0.111143),
+    "two_spirals": (1, -0.029642, -0.091176),
+}
+
+
+@pytest.fixture(scope="module", params=registry.names("data"))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def dataset(name: str) -> DataSet:
+    member: DataSet = registry.load("data", name)()
+    return member
+
+
+@pytest.fixture(scope="module")
+def folder(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp(name) / "data"
+    card = prepare(name, out)
+    assert card == json.loads((out / "card.json").read_text())
+    assert sorted(path.name for path in out.iterdir()) == ["card.json", "data.safetensors"]
+    return out
+
+
+@pytest.fixture(scope="module")
+def card(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "card.json").read_text())
+    return content
+
+
+def test_splits_are_fixed_and_read_back(name: str, dataset: DataSet, folder: Path) -> None:
+    np.random.seed(0)  # the global state must not matter
+    first = dataset.arrays(None)
+    np.random.seed(1)
+    again, prepared = registry.load("data", name)().arrays(None), Prepared(folder)
+    assert first.keys() == again.keys()
+    for split in SPLITS:
+        np.testing.assert_array_equal(first[split], again[split])
+        np.testing.assert_array_equal(first[split], prepared.split(split))
+        assert first[split].shape == (dataset.sizes[split], *dataset.shape)
+        assert first[split].dtype == (np.float32 if dataset.levels is None else np.uint8)
+        if dataset.classes:
+            labels = prepared.labels(split)
+            np.testing.assert_array_equal(first[f"{split}_labels"], labels)
+            assert set(labels) == set(range(dataset.classes))
+    rows = [{row.tobytes() for row in first[split]} for split in SPLITS]
+    assert len(rows[0] & rows[1]) + len((rows[0] | rows[1]) & rows[2]) <= dataset.duplicates
+
+
+def test_card_is_complete_and_true(name: str, dataset: DataSet, folder: Path, card: dict[str, Any]) -> None:
+    assert card.keys() == CARD
+    prepared = Prepared(folder)
+    assert card["name"] == name == prepared.spec.name
+    assert prepared.spec.shape == dataset.shape and prepared.spec.folder == folder
+    assert card["counts"] == dataset.sizes
+    assert card["revision"] >= 1
+    for key in ("title", "source", "licence", "transformations"):
+        assert isinstance(card[key], str) and card[key]
+    assert card["sha256"] == hashlib.sha256((folder / "data.safetensors").read_bytes()).hexdigest()
+    for split in SPLITS:
+        assert card["array_sha256"][split] == hashlib.sha256(prepared.split(split).tobytes()).hexdigest()
+    stored = np.concatenate([prepared.split(split).ravel() for split in SPLITS])
+    assert card["range"] == [stored.min(), stored.max()]
+    assert (card["entropy"] is None) == (card["entropy_method"] is None) == (card["kind"] != "density")
+
+
+def test_mean_and_scale_are_those_of_model_space(folder: Path, card: dict[str, Any]) -> None:
+    x = Prepared(folder).model_space("train", np.random.default_rng(0))
+    assert x.dtype == np.float64
+    noise = 0 if card["levels"] is None else 2 / card["levels"]
+    assert x.mean() == pytest.approx(card["mean"], abs=noise * 4 / np.sqrt(12 * x.size) + 1e-9)
+    assert x.std() == pytest.approx(card["std"], rel=1e-9 if card["levels"] is None else 4 * noise / np.sqrt(x.size))
+    if card["levels"] is not None:
+        assert x.min() >= -1 and x.max() < 1
+
+
+def test_preparing_again_gives_the_same_bytes(name: str, folder: Path, tmp_path: Path) -> None:
+    prepare(name, tmp_path)
+    for file in ("data.safetensors", "card.json"):
+        assert (tmp_path / file).read_bytes() == (folder / file).read_bytes()
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_changed_arrays_bump_the_revision(name: str) -> None:
+    dataset = registry.load("data", name)()
+    arrays = dataset.arrays(None)
+    means = [arrays[split][:100].astype(np.float64).mean() for split in ("train", "test")]
+    assert (dataset.revision, *means) == pytest.approx(GOLDEN[name], abs=1e-6)
+
+
+@pytest.mark.parametrize("damage", ["altered", "truncated", "empty", "missing"])
+def test_damage_is_noticed(folder: Path, tmp_path: Path, damage: str) -> None:
+    content = bytearray((folder / "data.safetensors").read_bytes())
+    (tmp_path / "card.json").write_bytes((folder / "card.json").read_bytes())
+    if damage == "altered":
+        content[len(content) // 2] ^= 1
+    keep = {"altered": len(content), "truncated": len(content) - 100, "empty": 0, "missing": 0}[damage]
+    if damage != "missing":
+        (tmp_path / "data.safetensors").write_bytes(content[:keep])
+    with pytest.raises(UnusableData, match=r"data\.safetensors.*`ebmpipe prepare`"):
+        Prepared(tmp_path)

@@ -1,0 +1,163 @@
+"""Results folders that look like the workflow's, made up in no time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ebmpipe import registry
+from ebmpipe.files import write_arrays, write_json
+
+REASON = "not available: the method has no energy"
+
+
+def density_data(results: Path, dataset: str, n: int = 2000) -> None:
+    """Prepared data of a registered density."""
+    rng = np.random.default_rng(0)
+    density = registry.load("data", dataset)()
+    splits = {split: density.sample(n, rng).astype(np.float32) for split in ("train", "validation", "test")}
+    write_arrays(results / "data" / dataset / "data.safetensors", splits)
+    card(results, dataset, "density", (2,), None)
+
+
+def image_data(results: Path, dataset: str, images: np.ndarray | None = None) -> None:
+    """Prepared images (n, c, h, w) of 16 grey levels: blobs unless given."""
+    if images is None:
+        rng = np.random.default_rng(0)
+        x, y = np.meshgrid(np.arange(8), np.arange(8))
+        centres = rng.uniform(2, 5, (300, 2, 1, 1))
+        images = (15 * np.exp(-((x - centres[:, :1]) ** 2 + (y - centres[:, 1:]) ** 2) / 4)).astype(np.uint8)
+    third = len(images) // 3
+    splits = {"train": images[:third], "validation": images[third : 2 * third], "test": images[2 * third :]}
+    write_arrays(results / "data" / dataset / "data.safetensors", splits)
+    card(results, dataset, "images", images.shape[1:], 16)
+
+
+def vector_data(results: Path, dataset: str) -> None:
+    """Prepared vectors of five coordinates."""
+    rng = np.random.default_rng(0)
+    splits = {split: rng.normal(size=(500, 5)).astype(np.float32) * [3, 2, 1, 1, 1] for split in ("train", "validation", "test")}
+    write_arrays(results / "data" / dataset / "data.safetensors", {key: value.astype(np.float32) for key, value in splits.items()})
+    card(results, dataset, "vectors", (5,), None)
+
+
+def card(results: Path, dataset: str, kind: str, shape: Sequence[int], levels: int | None) -> None:
+    """A data card."""
+    known = {"name": dataset, "kind": kind, "shape": list(shape), "mean": 0.0, "std": 1.0, "levels": levels, "classes": None, "entropy": None}
+    write_json(results / "data" / dataset / "card.json", known)
+
+
+def run(
+    results: Path,
+    dataset: str,
+    label: str,
+    seed: int,
+    metrics: Mapping[str, float | str | None],
+    *,
+    method: str | None = None,
+    diverged: bool = False,
+    train_s: float = 30.0,
+    budget: int = 2_000_000,
+    history: Mapping[str, np.ndarray] | None = None,
+    samples: np.ndarray | None = None,
+    arrays: Mapping[str, np.ndarray] | None = None,
+) -> Path:
+    """One run folder. A metric's value is a number, or the text of its status; of a diverged run all are null."""
+    folder = results / "runs" / dataset / label / f"seed{seed}"
+    folder.mkdir(parents=True)
+    config: dict[str, Any] = {"dataset": dataset, "label": label, "method": method or label, "seed": seed, "gradient_evaluations": budget}
+    write_json(folder / "config.json", config)
+    trains = (method or label) not in ("data", "noise")
+    stage = {"startup_s": 1.5, "device": "cpu", "peak_memory_mb": 300.0}
+    stages: dict[str, Any] = {"train": stage | {"wall_s": train_s if trains else 0.0}, "evaluate": stage | {"wall_s": 2.0}}
+    if not diverged:
+        stages["sample"] = stage | {"wall_s": 4.0, "sampler_steps": 500}
+    ledger = {
+        "status": "diverged" if diverged else "finished", "reason": "loss is not finite" if diverged else None, "step": 1234, "stages": stages,
+        "parameters": 50_000, "training_flops": int(budget * 1.5e5) if trains else 0, "gradient_evaluations": budget if trains else 0,
+        "temperature": None if diverged else 1.0, "versions": {}, "commit": None, "files": {},
+    }  # fmt: skip
+    write_json(folder / "run.json", ledger)
+    rows = []
+    for metric, value in metrics.items():
+        number = value if isinstance(value, float) and not diverged else None
+        status = "diverged" if diverged else "ok" if number is not None else str(value)
+        rows.append({"metric": metric, "value": number, "stderr": None, "n": 1000, "status": status, "unit": "nats" if "nll" in metric else ""})
+    write_json(folder / "metrics.json", {"status": ledger["status"], "rows": rows})
+    lines = {} if history is None else dict(history)
+    with (folder / "history.csv").open("w") as file:
+        names = ["step", "gradient_evaluations", "wall_s", *lines]
+        file.write(",".join(names) + "\n")
+        length = len(next(iter(lines.values()))) if lines else 0
+        for index in range(length):
+            clock = [index * 100, int(budget * (index + 1) / 60), index * 0.5]
+            file.write(",".join(map(str, [*clock, *(values[index] for values in lines.values())])) + "\n")
+    if samples is not None and not diverged:
+        settings = {"primary": "fresh", "sampler": json.dumps({"name": "mala"})}
+        write_arrays(folder / "samples.safetensors", {"fresh": samples.astype(np.float32), "persistent": samples[:5].astype(np.float32)}, settings)
+    if arrays and not diverged:
+        np.savez(folder / "arrays.npz", **dict(arrays))
+    return folder
+
+
+def curves(rng: np.random.Generator, level: float, special: str | None = None, length: int = 60) -> dict[str, np.ndarray]:
+    """A plausible training history."""
+    t = np.linspace(0, 1, length)
+    noise = rng.normal(size=(4, length)) * 0.1
+    found = {
+        "loss": level + np.exp(-5 * t) + noise[0] * 0.3, "grad_norm": np.exp(1.5 - 2 * t + noise[1] * 2),
+        "energy_data": 2 + noise[2], "energy_negative": 2.3 - 2 * np.exp(-6 * t) + noise[3],
+    }  # fmt: skip
+    return found | ({special: 0.6 + 0.1 * t + noise[0] * 0.1} if special else {})
+
+
+def plane_run(results: Path, dataset: str, label: str, seed: int, badness: float, grid: int = 80, **options: Any) -> None:
+    """A run on a density whose model is the truth mixed with a broad Gaussian."""
+    rng = np.random.default_rng([seed, *label.encode()])
+    density = registry.load("data", dataset)()
+    weight = float(np.clip(badness * np.exp(rng.normal() * 0.2), 1e-4, 1))
+    x = np.linspace(-6, 6, grid)
+
+    def log_p(points: np.ndarray) -> np.ndarray:
+        broad = -(points**2).sum(1) / 18 - np.log(2 * np.pi * 9)
+        return np.asarray(np.logaddexp(np.log1p(-weight + 1e-12) + density.log_density(points), np.log(weight) + broad))
+
+    data, broad = density.sample(1000, rng), rng.normal(size=(1000, 2)) * 3
+    samples = np.where(rng.uniform(size=(1000, 1)) < weight, broad, density.sample(1000, rng))
+    log_density = log_p(np.stack(np.meshgrid(x, x), -1).reshape(-1, 2)).reshape(grid, grid)
+    gap = float(-np.log1p(-weight + 1e-6))
+    metrics: dict[str, float | str] = {
+        "nll_gap": gap, "nll": 2.1 + gap, "mmd": 0.01 + weight / 5, "sliced_wasserstein": 0.05 + weight, "log_z": 0.3, "mmd@persistent": 0.5,
+    }  # fmt: skip
+    arrays: dict[str, np.ndarray] = {"grid_x": x, "grid_y": x, "log_density": log_density}
+    arrays |= {"energy_data": 3 - log_p(data), "energy_samples": 3 - log_p(samples), "energy_noise": 3 - log_p(rng.uniform(-6, 6, (1000, 2)))}
+    control = options.get("method")
+    if control:
+        metrics |= {"nll_gap": REASON, "nll": REASON, "log_z": REASON}
+        samples, arrays = data if control == "data" else rng.uniform(-6, 6, (1000, 2)), {}
+    history = None if control else curves(rng, gap, "acceptance" if "cd" in label else None, 20 if options.get("diverged") else 60)
+    run(results, dataset, label, seed, metrics, samples=samples, arrays=arrays, history=history, **options)
+
+
+def picture_run(results: Path, dataset: str, label: str, seed: int, badness: float, **options: Any) -> None:
+    """A run on images whose samples are noisy training images."""
+    from ebmpipe.files import read_arrays
+
+    rng = np.random.default_rng([seed, *label.encode()])
+    data = read_arrays(results / "data" / dataset / "data.safetensors")[0]
+    source = data["test" if options.get("method") == "data" else "train"]
+    clean = 2 * source[rng.integers(len(source), size=120)] / 15 - 1
+    samples = clean * (1 - min(1, badness)) + rng.normal(size=clean.shape) * badness
+    quality = badness * float(np.exp(rng.normal() * 0.1))
+    metrics: dict[str, float | str] = {
+        "frechet_lenet": 300 * quality + 1.5, "kernel_lenet": quality, "nn_distance_ratio": 1 + quality, "bits_per_dim": "not available: improper",
+        "precision": 1 - min(quality, 0.9), "recall": 0.9 - min(quality, 0.8),
+    }  # fmt: skip
+    energies = {f"energy_{key}": rng.normal(level, 3, 500) for key, level in (("data", 0), ("samples", 30 * badness), ("noise", 900))}
+    control = options.get("method")
+    history = None if control else curves(rng, 1.0, None, 20 if options.get("diverged") else 60)
+    run(results, dataset, label, seed, metrics, samples=samples, arrays={} if control else energies, history=history, **options)

@@ -1,0 +1,106 @@
+import json
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from ebmpipe.planning import ConfigError, Plan, Run
+
+
+SCHEMAS = Path(workflow.basedir) / "workflow/schemas"
+
+
+def make_plan():
+    """The comparison that the config asks for; a bad config ends here, before any job starts."""
+    schema, catalogue = (
+        json.loads((SCHEMAS / name).read_text())
+        for name in ("config.schema.json", "catalogue.json")
+    )
+    try:
+        return Plan(config, schema, catalogue)
+    except ConfigError as error:
+        files = ", ".join(map(str, workflow.configfiles)) or "the command line"
+        raise WorkflowError(f"The config ({files}) cannot be run. {error}") from None
+
+
+PLAN = make_plan()
+RESULTS = str(PLAN.results)
+RUN = f"{RESULTS}/runs/{{dataset}}/{{label}}/seed{{seed}}"
+DATA = f"{RESULTS}/data/{{dataset}}"
+FEATURES = f"{RESULTS}/features/{{dataset}}"
+ENVIRONMENT = str(Path(workflow.basedir) / "environment.yml")
+
+
+wildcard_constraints:
+    dataset="[a-z][a-z0-9_]*",
+    label="[a-z][a-z0-9_]*",
+    seed="[0-9]+",
+    figure="[a-z][a-z0-9_]*",
+
+
+def compact(value):
+    """Settings as they travel on a command line."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def run_of(wildcards):
+    return Run(wildcards.dataset, wildcards.label, int(wildcards.seed))
+
+
+def run_setting(key):
+    """A params function: one part of a run's settings, which a change elsewhere in the config leaves alone."""
+
+    def setting(wildcards):
+        value = PLAN.run_settings(run_of(wildcards))[key]
+        return value if isinstance(value, (str, int)) else compact(value)
+
+    return setting
+
+
+def stage_setting(of):
+    """A params function: the settings or revisions of a stage on the job's data set."""
+
+    def setting(wildcards):
+        return compact(of(wildcards.dataset))
+
+    return setting
+
+
+def features_of(wildcards):
+    """The data set's feature network, where it has one."""
+    return (
+        [f"{RESULTS}/features/{wildcards.dataset}/lenet.json"]
+        if PLAN.has_features(wildcards.dataset)
+        else []
+    )
+
+
+def run_files(name, dataset=None):
+    """The file ``name`` of every run, or of every run on one data set."""
+    return [
+        f"{RESULTS}/runs/{run.dataset}/{run.label}/seed{run.seed}/{name}"
+        for run in PLAN.runs
+        if dataset in (None, run.dataset)
+    ]
+
+
+def every_table():
+    tables = (
+        "metrics.csv",
+        "summary.csv",
+        "summary.md",
+        "summary.tex",
+        "compute.csv",
+    )
+    return [f"{RESULTS}/tables/{table}" for table in tables]
+
+
+def every_figure():
+    of_data = [
+        f"{RESULTS}/figures/{dataset}/{figure}.png"
+        for dataset in PLAN.datasets
+        for figure in PLAN.figures(dataset)
+    ]
+    overview = [
+        f"{RESULTS}/figures/overview/{figure}.png" for figure in PLAN.overview_figures()
+    ]
+    return overview + of_data + [f"{RESULTS}/report/overview.rst"]

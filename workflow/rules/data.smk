@@ -1,0 +1,44 @@
+rule prepare:
+    output:
+        data=f"{DATA}/data.safetensors",
+        card=f"{DATA}/card.json",
+    log:
+        f"{RESULTS}/logs/prepare/{{dataset}}.log",
+    params:
+        results=RESULTS,
+        raw=lambda wildcards: f"--raw {PLAN.raw_data}" if PLAN.raw_data else "",
+        revision=lambda wildcards: PLAN.catalogue["datasets"][wildcards.dataset][
+            "revision"
+        ],
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    conda:
+        ENVIRONMENT
+    shell:
+        "ebmpipe prepare --dataset {wildcards.dataset} --results {params.results:q} {params.raw}"
+        " > {log} 2>&1"
+
+
+rule features:
+    input:
+        data=f"{DATA}/data.safetensors",
+        card=f"{DATA}/card.json",
+    output:
+        weights=f"{FEATURES}/lenet.safetensors",
+        card=f"{FEATURES}/lenet.json",
+    log:
+        f"{RESULTS}/logs/features/{{dataset}}.log",
+    params:
+        results=RESULTS,
+        revision=PLAN.catalogue["features_revision"],
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    conda:
+        ENVIRONMENT
+    shell:
+        "ebmpipe features --dataset {wildcards.dataset} --results {params.results:q}"
+        " > {log} 2>&1"

@@ -1,0 +1,26 @@
+rule evaluate:
+    input:
+        features_of,
+        config=f"{RUN}/config.json",
+        model=f"{RUN}/model.safetensors",
+        samples=f"{RUN}/samples.safetensors",
+        data=f"{DATA}/data.safetensors",
+    output:
+        metrics=f"{RUN}/metrics.json",
+        arrays=f"{RUN}/arrays.npz",
+    log:
+        f"{RESULTS}/logs/evaluate/{{dataset}}/{{label}}/seed{{seed}}.log",
+    params:
+        results=RESULTS,
+        settings=stage_setting(PLAN.evaluation_settings),
+        revisions=stage_setting(PLAN.evaluation_revisions),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=1,
+    conda:
+        ENVIRONMENT
+    shell:
+        "ebmpipe evaluate --dataset {wildcards.dataset} --label {wildcards.label} --seed {wildcards.seed}"
+        " --settings {params.settings:q} --results {params.results:q} > {log} 2>&1"

@@ -1,0 +1,30 @@
+rule train:
+    input:
+        data=f"{DATA}/data.safetensors",
+        card=f"{DATA}/card.json",
+    output:
+        config=f"{RUN}/config.json",
+        model=f"{RUN}/model.safetensors",
+        history=f"{RUN}/history.csv",
+        ledger=f"{RUN}/run.json",
+    log:
+        f"{RESULTS}/logs/train/{{dataset}}/{{label}}/seed{{seed}}.log",
+    params:
+        results=RESULTS,
+        method=run_setting("method"),
+        settings=run_setting("settings"),
+        network=run_setting("network"),
+        budget=run_setting("gradient_evaluations"),
+        revisions=run_setting("revisions"),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+        gpu=1,
+    conda:
+        ENVIRONMENT
+    shell:
+        "ebmpipe train --dataset {wildcards.dataset} --label {wildcards.label} --seed {wildcards.seed}"
+        " --method {params.method:q} --settings {params.settings:q} --network {params.network:q}"
+        " --gradient-evaluations {params.budget} --revisions {params.revisions:q}"
+        " --results {params.results:q} > {log} 2>&1"
