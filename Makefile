@@ -16,7 +16,8 @@ BIN := .venv/bin
 # The workflow's rules call `ebmpipe` by its name.
 INSIDE := PATH="$(CURDIR)/$(BIN):$$PATH"
 SNAKEMAKE = $(INSIDE) $(BIN)/snakemake $(if $(CONFIG),--configfile $(CONFIG))
-RESULTS = $(or $(shell sed -n 's/^results: *\([^ ]*\).*/\1/p' $(CONFIG) config/config.yaml 2>/dev/null | tr -d "\"'" | head -n 1),results)
+# Where the config puts its results; the report belongs beside them.
+RESULTS = $(or $(shell sed -n 's/^results: *\([^ ]*\).*/\1/p' $(or $(CONFIG),config/config.yaml) 2>/dev/null | tr -d "\"'"),results)
 DRY_RUN = $(filter -n --dry-run --dryrun,$(ARGS))
 
 .PHONY: help

@@ -3,7 +3,10 @@ from snakemake.utils import min_version
 min_version("9.8")
 
 
-configfile: "config/config.yaml"
+# A config given with --configfile stands alone; it is not laid over the default one.
+if not workflow.config_settings.configfiles:
+
+    configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
@@ -16,19 +19,19 @@ include: "workflow/rules/report.smk"
 
 rule all:
     default_target: True
-    localrule: True
     input:
         every_table(),
         every_figure(),
+    localrule: True
 
 
 rule tables:
-    localrule: True
     input:
         every_table(),
+    localrule: True
 
 
 rule figures:
-    localrule: True
     input:
         every_figure(),
+    localrule: True

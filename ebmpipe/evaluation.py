@@ -16,7 +16,7 @@ from ebmpipe.features.lenet import load_extractor
 from ebmpipe.files import atomic, read_arrays, write_json
 from ebmpipe.methods.base import Method, NoEnergy
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable
-from ebmpipe.metrics.quadrature import density_grid, log_partition
+from ebmpipe.metrics.quadrature import density_grid, normalise
 from ebmpipe.provenance import Stopwatch, choose_device
 from ebmpipe.runs import RunFolder
 from ebmpipe.sampling import load_run
@@ -56,7 +56,7 @@ def rows_of(family: Metric, evaluation: Evaluation) -> list[Measurement]:
     try:
         return list(family.compute(evaluation))
     except NotAvailable as reason:
-        return [Measurement(key, None, info.unit, status=f"not available: {reason}") for key, info in family.ids.items()]
+        return list(family.unavailable(reason, evaluation))
 
 
 def figure_arrays(evaluation: Evaluation, noise: np.ndarray, config: EvaluationConfig) -> dict[str, np.ndarray]:
@@ -71,10 +71,12 @@ def figure_arrays(evaluation: Evaluation, noise: np.ndarray, config: EvaluationC
     }
     if evaluation.spec.kind == "density":
         try:
-            log_z, _ = log_partition(energy)
+            log_z, _ = normalise(evaluation)
         except NotAvailable:
             return arrays
-        extent = float(np.abs(evaluation.test).max()) * 1.15
+        centre = (evaluation.test.max(0) + evaluation.test.min(0)) / 2
+        half = 0.6 * float(np.ptp(evaluation.test, axis=0).max())
+        extent = (centre[0] - half, centre[0] + half, centre[1] - half, centre[1] + half)
         names = ("grid_x", "grid_y", "log_density")
         arrays |= dict(zip(names, density_grid(energy, log_z, extent, n=config.grid), strict=True))
     return arrays

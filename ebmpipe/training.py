@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
 
 from ebmpipe.batches import Batches
 from ebmpipe.checkpoint import Checkpoint, checkpoint_key, remove_stale, save_model
 from ebmpipe.config import RunConfig
 from ebmpipe.data.prepared import Prepared
+from ebmpipe.flops import FlopCounter
 from ebmpipe.files import digest, sha256, write_json, write_text
 from ebmpipe.methods.base import Method, build
 from ebmpipe.optimisation import Diverged
@@ -126,9 +127,9 @@ def train(config: RunConfig, data_folder: Path, results: Path, device: str = "au
                         noise = torch.randn(batch.shape, generator=generator, device=device)
                         batch = batch.add(noise, alpha=method.config.data_noise)
                     if step == 0:
-                        with FlopCounterMode(display=False) as counter:
+                        with FlopCounter() as counter:
                             report = method.training_step(batch, generator)
-                        flops = counter.get_total_flops()
+                        flops = counter.total
                     else:
                         report = method.training_step(batch, generator)
                 except Diverged as divergence:
@@ -136,7 +137,7 @@ def train(config: RunConfig, data_folder: Path, results: Path, device: str = "au
                     break
                 done = step + 1
                 if done % period == 0 or done == iterations:
-                    numbers = {key: float(value) for key, value in report.items()}
+                    numbers = {key: float(value.detach() if isinstance(value, Tensor) else value) for key, value in report.items()}
                     cost = method.gradient_evaluations_at_start + done * method.gradient_evaluations_per_step
                     wall = seconds_before + time.perf_counter() - begun
                     history.append({"step": done, "gradient_evaluations": cost, "wall_s": round(wall, 3)} | numbers)

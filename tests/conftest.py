@@ -4,3 +4,19 @@ import os
 
 # Before anything imports torch, numpy or matplotlib; the commands that tests start inherit it.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MPLBACKEND="agg")
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of two prepared data sets: one in the plane, one of images."""
+    from ebmpipe.preparing import prepare
+
+    folders = {}
+    for name in ("eight_gaussians", "digits"):
+        folders[name] = tmp_path_factory.mktemp("data") / name
+        prepare(name, folders[name])
+    return folders

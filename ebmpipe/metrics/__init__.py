@@ -1,0 +1,1 @@
+"""Metric families, one per file."""

@@ -32,7 +32,8 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """‖x_i - y_j‖², (m, n)."""
     squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)
     squares -= 2 * (x @ y.T)
-    return np.maximum(squares, 0.0, out=squares)
+    np.maximum(squares, 0.0, out=squares)
+    return np.asarray(squares)
 
 
 def gaussian_mixture(median: float) -> Kernel:

@@ -21,7 +21,7 @@ RESAMPLES = 200
 def neighbours(samples: np.ndarray, train: np.ndarray, k: int) -> np.ndarray:
     """Indices into ``train`` of the ``k`` nearest training examples of each sample, nearest first, (n, k).
 
-    Euclidean distance between flattened events; ties go to the earlier example.
+    By Euclidean distance between flattened events.
     """
     if not 1 <= k <= len(train):
         raise ValueError(f"{k} neighbours of {len(train)} training examples")
@@ -30,8 +30,7 @@ def neighbours(samples: np.ndarray, train: np.ndarray, k: int) -> np.ndarray:
     for part in chunks(len(x), max(1, 2**24 // len(y))):
         closeness = squares - 2 * (x[part] @ y.T)
         nearest = np.argpartition(closeness, k - 1, axis=1)[:, :k]
-        nearest.sort(axis=1)
-        order = np.argsort(np.take_along_axis(closeness, nearest, axis=1), axis=1, kind="stable")
+        order = np.argsort(np.take_along_axis(closeness, nearest, axis=1), axis=1)
         found[part] = np.take_along_axis(nearest, order, axis=1)
     return found
 

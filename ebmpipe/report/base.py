@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 import matplotlib.figure
 import numpy as np
-import pandas as pd
+from matplotlib.axes import Axes
 
 from ebmpipe import registry
 from ebmpipe.files import read_arrays, read_json
 from ebmpipe.report import ranking, style
-from ebmpipe.report.frames import compute_frame, metrics_frame
+from ebmpipe.report.frames import compute_frame, metrics_frame, read_tables
 from ebmpipe.report.numbers import quantity
 from ebmpipe.report.reading import CONTROLS, Run, Runs, runs_of
 from ebmpipe.spec import DataSpec, Kind
@@ -64,8 +64,7 @@ class Context:
     @cached_property
     def comparisons(self) -> list[ranking.Comparison]:
         """Who did best on every data set, from the tables."""
-        folder = self.results / "tables"
-        return ranking.compare(pd.read_csv(folder / "metrics.csv"), pd.read_csv(folder / "compute.csv"))
+        return ranking.compare(*read_tables(self.results))
 
     @cached_property
     def looks(self) -> dict[str, style.Look]:
@@ -73,7 +72,7 @@ class Context:
         controls = {}
         for dataset, labels in self.runs.items():
             for label, group in runs_of(self.results, dataset, labels).items():
-                if label not in controls and group and group[0].control:
+                if group and (group[0].path / "config.json").is_file() and group[0].control:
                     controls[label] = group[0].config["method"]
         return style.looks((label for labels in self.runs.values() for label in labels), controls)
 
@@ -100,17 +99,28 @@ class Context:
         """The first seed that finished."""
         return next((run for run in self.groups[label] if not run.diverged), None)
 
-    def title(self, label: str, metric: str | None = None) -> str:
-        """A panel's title: the label, how it did (by the headline unless told), and whether seeds were lost."""
-        metric, row = metric or self.comparison.headline, self.row(label)
-        name = f"{label} (control)" if row.control in CONTROLS and row.control != label else label
-        lines = [name]
-        cell = row.cells.get(metric) if metric else None
-        if cell and cell.mean is not None:
-            lines.append(f"{metric} {quantity(cell.mean, cell.sd).plain()}")
-        if 0 < row.finished < row.total:
-            lines.append(f"{row.total - row.finished} of {row.total} seeds diverged")
-        return "\n".join(lines)
+    def name(self, label: str) -> str:
+        """A panel's title: the label, and how many seeds it kept if it lost some."""
+        row = self.row(label)
+        if row.finished < row.total:
+            return f"{label} ({row.finished}/{row.total} seeds)"
+        return f"{label} (control)" if row.control in CONTROLS and row.control != label else label
+
+    def result(self, label: str) -> str:
+        """A label's headline number, empty if it has none."""
+        cell = self.row(label).cells.get(self.comparison.headline or "")
+        return quantity(cell.mean, cell.sd).plain() if cell and cell.mean is not None else ""
+
+    def title(self, axes: Axes, label: str, **options: Any) -> None:
+        """Head a panel with a label's name and its headline number."""
+        axes.set_title("\n".join(filter(None, (self.name(label), self.result(label)))), **options)
+
+    def header(self, figure: matplotlib.figure.Figure) -> None:
+        """Head a figure with its data set and what the numbers under the names are."""
+        metric = self.comparison.headline
+        spread = "mean ± sd over seeds" if max(row.total for row in self.comparison.rows) > 1 else "one seed"
+        note = f" · {metric} under each name, {spread}, best first" if metric else ""
+        figure.suptitle(self.id + note, x=0.01, ha="left", fontsize=8, color=style.MUTED)
 
     def loss_of(self, label: str) -> str:
         """Why no seed of a label finished, for a panel."""

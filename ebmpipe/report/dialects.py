@@ -47,7 +47,8 @@ class Markdown:
     def table(self, title: str, head: list[str], body: list[list[str]], notes: list[str], foot: str) -> str:
         rows = [head, ["---"] + ["--:"] * (len(head) - 1), *body]
         lines = ["| " + " | ".join(row) + " |" for row in rows]
-        return "\n".join([f"## {title}", "", *lines, "", foot, "", *(f"- {note}" for note in notes)]).rstrip() + "\n"
+        below = [*([foot, ""] if foot else []), *(f"- {note}" for note in notes)]
+        return "\n".join([f"## {title}", "", *lines, "", *below]).rstrip() + "\n"
 
 
 class Latex:
@@ -111,7 +112,7 @@ class Html:
             [
                 f"<h2>{title}</h2>", '<div class="wide"><table>',
                 "<thead><tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr></thead>",
-                "<tbody>", *rows, "</tbody></table></div>", f'<p class="foot">{foot}</p>',
+                "<tbody>", *rows, "</tbody></table></div>", *([f'<p class="foot">{foot}</p>'] if foot else []),
                 *([f'<ul class="foot">{"".join(f"<li>{note}</li>" for note in notes)}</ul>'] if notes else []), "",
             ]
         )  # fmt: skip

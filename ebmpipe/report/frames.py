@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ebmpipe.report.reading import Run, Runs, runs_of
+from ebmpipe.report.reading import MissingResult, Run, Runs, runs_of
 
 METRICS = ["dataset", "method", "seed", "metric", "value", "stderr", "n", "status", "unit"]
 KEY = ["dataset", "method", "seed", "metric"]
@@ -72,3 +72,18 @@ def compute_frame(runs: list[Run]) -> pd.DataFrame:
     whole = dict.fromkeys(("parameters", "training_flops", "gradient_evaluations", "sampler_steps"), "Int64")
     seconds = dict.fromkeys(("wall_s", "train_s", "sample_s", "evaluate_s", "startup_s", "peak_memory_mb", "temperature"), "float64")
     return pd.DataFrame(rows, columns=COMPUTE).astype(whole | seconds)
+
+
+def read_tables(results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """``metrics.csv`` and ``compute.csv`` as they were written: an empty field is missing, a label ``null`` is a label.
+
+    Raises:
+        MissingResult: if there are none.
+    """
+    frames = []
+    for name in ("metrics", "compute"):
+        path = results / "tables" / f"{name}.csv"
+        if not path.is_file():
+            raise MissingResult(f"no file {path}: run `ebmpipe collect` first")
+        frames.append(pd.read_csv(path, keep_default_na=False, na_values=[""]))
+    return frames[0].fillna({"unit": ""}), frames[1]

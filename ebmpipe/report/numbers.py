@@ -65,8 +65,10 @@ def zeroless(text: str) -> str:
 
 def significant(x: float, digits: int = 2) -> Quantity:
     """A count or a cost: ``digits`` significant digits, as a power of ten from a hundred thousand."""
+    if not x:
+        return Quantity("0", None, 0)
     exponent = magnitude(x)
-    if abs(x) >= 1e5 or 0 < abs(x) < 1e-2:
+    if abs(x) >= 1e5 or abs(x) < 1e-2:
         mantissa = f"{x / 10**exponent:.{digits - 1}f}"
         return quantity_of(mantissa, exponent)
     return Quantity(f"{x:.{max(0, digits - 1 - exponent)}f}", None, 0)

@@ -1,8 +1,9 @@
 """Who did best: means over seeds, the order of the rows, and which results tie.
 
 The rule of the bold print. A label competes in a metric if it is no control, none of its seeds diverged, and it has a value. The best is
-the one with the best mean; another is as good if Welch's t-test between their seeds does not tell them apart at the 5 % level (two-sided,
-no correction for multiple comparisons). The test needs two seeds of each: without them only the best is bold.
+the one with the best mean. Going down the ranking, a label is as good if Welch's t-test between its seeds and the best one's does not tell
+them apart at the 5 % level (two-sided, no correction for multiple comparisons); the first that is told apart ends the list, so that a label
+cannot tie by being erratic. The test needs two seeds of each: without them only the best is bold.
 """
 
 from __future__ import annotations
@@ -65,8 +66,17 @@ class Comparison:
 
     @property
     def shown(self) -> list[str]:
-        """Metrics that a printed table shows: those in which something can be better, and those of the user's own."""
-        return [metric for metric, info in self.metrics.items() if info.better or not info.description]
+        """Metrics that a printed table shows: what some row has and is better or worse, what `ORDER` names, and the user's own."""
+        known = [metric for metric, info in self.metrics.items() if info.better or not info.description or metric in ORDER]
+        return [metric for metric in known if metric not in self.absent]
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """Metrics that no row has, and why."""
+        cells = {metric: [row.cells[metric] for row in self.rows] for metric in self.metrics}
+        reasons = {metric: [cell.status for cell in column if cell.status not in ("ok", "diverged")] for metric, column in cells.items()}
+        empty = [metric for metric, column in cells.items() if all(cell.mean is None for cell in column)]
+        return {metric: reasons[metric][0] for metric in empty if reasons[metric]}
 
     @property
     def best(self) -> list[Row]:
@@ -105,10 +115,14 @@ def marked(rows: list[Row], metric: str, info: MetricInfo) -> list[Row]:
     if not info.better or not competing:
         return rows
     sign = 1 if info.better == "lower" else -1
-    best = min(competing.values(), key=lambda cell: sign * (cell.mean if cell.mean is not None else np.inf))
-    ties = {
-        label for label, cell in competing.items() if cell is best or (min(cell.n, best.n) >= 2 and welch(cell, best) >= LEVEL)
-    }  # fmt: skip
+    ranked = sorted(competing, key=lambda label: sign * (competing[label].mean or 0.0))
+    best, ties = competing[ranked[0]], {ranked[0]}
+    for label in ranked[1:]:
+        if min(best.n, competing[label].n) < 2:
+            continue
+        if welch(competing[label], best) < LEVEL:
+            break
+        ties.add(label)
     return [
         replace(row, cells=row.cells | {metric: replace(row.cells[metric], best=True)}) if row.label in ties else row for row in rows
     ]  # fmt: skip
@@ -129,9 +143,11 @@ def row_of(label: str, metrics: pd.DataFrame, compute: pd.DataFrame, names: list
     for key in COSTS:
         values = (done if len(done) else compute)[key].dropna().to_numpy(dtype=float)
         costs[key] = float(values.mean()) if len(values) else None
-    lost = compute[compute["status"] != "finished"]
+    lost: dict[str, list[str]] = {}
+    for run in compute[compute["status"] != "finished"].itertuples():
+        lost.setdefault(run.reason if isinstance(run.reason, str) else "", []).append(str(run.seed))
+    reasons = tuple(f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)} diverged {reason}".rstrip() for reason, seeds in lost.items())
     control = next((str(name) for name in compute["control"].dropna()), None)
-    reasons = tuple(f"seed {seed} diverged {reason if isinstance(reason, str) else ''}".rstrip() for seed, reason in zip(lost["seed"], lost["reason"]))
     by_metric: dict[Any, pd.DataFrame] = dict(iter(metrics.groupby("metric", sort=False)))
     cells = {name: cell_of(by_metric.get(name, metrics.iloc[:0])) for name in names}
     return Row(label, control, len(done), len(compute), cells, costs, reasons)
@@ -148,7 +164,8 @@ def headline_of(rows: list[Row], infos: dict[str, MetricInfo]) -> str | None:
 def compare_one(dataset: str, metrics: pd.DataFrame, compute: pd.DataFrame, known: dict[str, MetricInfo]) -> Comparison:
     """Compare the labels of one data set. Metrics of other sample sources (``metric@source``) stay out."""
     primary = metrics[~metrics["metric"].str.contains("@")]
-    units = dict(zip(primary["metric"], primary["unit"]))
+    measured = primary[primary["status"] != "diverged"] if (primary["status"] != "diverged").any() else primary
+    units = dict(zip(measured["metric"], measured["unit"]))
     infos = {name: known.get(name, MetricInfo(unit, None, "")) for name, unit in units.items()}
     labels = list(dict.fromkeys(compute["method"]))
     rows = [row_of(label, primary[primary["method"] == label], compute[compute["method"] == label], list(infos)) for label in labels]

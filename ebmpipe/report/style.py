@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, log10
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ebmpipe.files import atomic
 
@@ -27,7 +29,7 @@ DPI = 200
 SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
-    "axes.titlesize": 8.5,
+    "axes.titlesize": 8,
     "axes.labelsize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
@@ -108,6 +110,14 @@ def panels(count: int, columns: int, width: float, height: float, **options: Any
 def balanced(count: int, most: int) -> int:
     """Columns that leave the fewest holes: as many rows as ``most`` columns would need, filled evenly."""
     return ceil(count / ceil(count / most)) if count else 1
+
+
+def plain_log(axis: Axis, low: float, high: float) -> None:
+    """Few and plain labels (0.05, 0.1, 0.2) on a logarithmic ``axis`` that shows ``low`` to ``high``."""
+    decades = log10(high / low) if 0 < low < high else 1
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.3 else (1, 3) if decades < 2.6 else (1,), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if 1e-4 < value < 1e6 else f"{value:.0e}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def bare(axes: Axes) -> None:

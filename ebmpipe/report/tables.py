@@ -13,8 +13,9 @@ from ebmpipe.report.ranking import COSTS, Cell, Comparison, Row
 ARROWS = {"lower": " ↓", "higher": " ↑", None: ""}
 COST_TITLES = {"gradient_evaluations": "gradient evaluations", "train_s": "training (s)", "training_flops": "training FLOPs"}
 RULE = (
-    "Mean ± standard deviation over seeds; ↓ lower, ↑ higher is better. Bold: the best and all that Welch's t-test does not tell from it at "
-    "the 5 % level (with fewer than two seeds: only the best). Controls and labels with a diverged seed do not compete."
+    "Mean ± standard deviation over seeds; ↓ lower, ↑ higher is better. Bold: the best, and those after it until "
+    "Welch's t-test tells one from it at the 5 % level (with fewer than two seeds: only the best). Controls and labels with a diverged seed "
+    "do not compete."
 )
 CAPTION = "Mean ± standard deviation over seeds; bold: best, and what ties with it."
 
@@ -37,7 +38,7 @@ class Notes:
 def column_title(metric: str, comparison: Comparison) -> str:
     """A metric's name, direction and unit."""
     info = comparison.metrics[metric]
-    unit = f" ({info.unit})" if info.unit not in ("", "1", "none") else ""
+    unit = f" ({info.unit})" if info.unit not in ("", "1", "ratio") else ""
     return f"{metric}{ARROWS[info.better]}{unit}"
 
 
@@ -72,8 +73,9 @@ def table(comparison: Comparison, dialect: Dialect, foot: str = "") -> str:
     notes = Notes()
     head = ["method", "finished", *(column_title(metric, comparison) for metric in comparison.shown), *(COST_TITLES[key] for key in COSTS)]
     body = [line(row, comparison, dialect, notes) for row in comparison.rows]
-    title = dialect.text(comparison.dataset)
-    return dialect.table(title, [dialect.text(cell) for cell in head], body, notes.lines(dialect), dialect.text(foot))
+    absent = [dialect.text(f"{metric} is {reason}") for metric, reason in comparison.absent.items()]
+    title = dialect.name(comparison.dataset)
+    return dialect.table(title, [dialect.text(cell) for cell in head], body, notes.lines(dialect) + absent, dialect.text(foot))
 
 
 def left_out(comparisons: list[Comparison]) -> str:

@@ -5,16 +5,12 @@ from snakemake.exceptions import WorkflowError
 
 from ebmpipe.planning import ConfigError, Plan, Run
 
-
 SCHEMAS = Path(workflow.basedir) / "workflow/schemas"
 
 
 def make_plan():
     """The comparison that the config asks for; a bad config ends here, before any job starts."""
-    schema, catalogue = (
-        json.loads((SCHEMAS / name).read_text())
-        for name in ("config.schema.json", "catalogue.json")
-    )
+    schema, catalogue = (json.loads((SCHEMAS / name).read_text()) for name in ("config.schema.json", "catalogue.json"))
     try:
         return Plan(config, schema, catalogue)
     except ConfigError as error:
@@ -67,20 +63,12 @@ def stage_setting(of):
 
 def features_of(wildcards):
     """The data set's feature network, where it has one."""
-    return (
-        [f"{RESULTS}/features/{wildcards.dataset}/lenet.json"]
-        if PLAN.has_features(wildcards.dataset)
-        else []
-    )
+    return [f"{RESULTS}/features/{wildcards.dataset}/lenet.json"] if PLAN.has_features(wildcards.dataset) else []
 
 
 def run_files(name, dataset=None):
     """The file ``name`` of every run, or of every run on one data set."""
-    return [
-        f"{RESULTS}/runs/{run.dataset}/{run.label}/seed{run.seed}/{name}"
-        for run in PLAN.runs
-        if dataset in (None, run.dataset)
-    ]
+    return [f"{RESULTS}/runs/{run.dataset}/{run.label}/seed{run.seed}/{name}" for run in PLAN.runs if dataset in (None, run.dataset)]
 
 
 def every_table():
@@ -95,12 +83,6 @@ def every_table():
 
 
 def every_figure():
-    of_data = [
-        f"{RESULTS}/figures/{dataset}/{figure}.png"
-        for dataset in PLAN.datasets
-        for figure in PLAN.figures(dataset)
-    ]
-    overview = [
-        f"{RESULTS}/figures/overview/{figure}.png" for figure in PLAN.overview_figures()
-    ]
+    of_data = [f"{RESULTS}/figures/{dataset}/{figure}.png" for dataset in PLAN.datasets for figure in PLAN.figures(dataset)]
+    overview = [f"{RESULTS}/figures/overview/{figure}.png" for figure in PLAN.overview_figures()]
     return overview + of_data + [f"{RESULTS}/report/overview.rst"]

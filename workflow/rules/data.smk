@@ -4,21 +4,18 @@ rule prepare:
         card=f"{DATA}/card.json",
     log:
         f"{RESULTS}/logs/prepare/{{dataset}}.log",
-    params:
-        results=RESULTS,
-        raw=lambda wildcards: f"--raw {PLAN.raw_data}" if PLAN.raw_data else "",
-        revision=lambda wildcards: PLAN.catalogue["datasets"][wildcards.dataset][
-            "revision"
-        ],
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
-    conda:
-        ENVIRONMENT
+    params:
+        results=RESULTS,
+        raw=lambda wildcards: f"--raw {PLAN.raw_data}" if PLAN.raw_data else "",
+        revision=lambda wildcards: PLAN.catalogue["datasets"][wildcards.dataset]["revision"],
     shell:
-        "ebmpipe prepare --dataset {wildcards.dataset} --results {params.results:q} {params.raw}"
-        " > {log} 2>&1"
+        "ebmpipe prepare --dataset {wildcards.dataset} --results {params.results:q} {params.raw}" " > {log} 2>&1"
 
 
 rule features:
@@ -30,15 +27,14 @@ rule features:
         card=f"{FEATURES}/lenet.json",
     log:
         f"{RESULTS}/logs/features/{{dataset}}.log",
-    params:
-        results=RESULTS,
-        revision=PLAN.catalogue["features_revision"],
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        ENVIRONMENT
+    params:
+        results=RESULTS,
+        revision=PLAN.catalogue["features_revision"],
     shell:
-        "ebmpipe features --dataset {wildcards.dataset} --results {params.results:q}"
-        " > {log} 2>&1"
+        "ebmpipe features --dataset {wildcards.dataset} --results {params.results:q}" " > {log} 2>&1"

@@ -10,17 +10,17 @@ rule evaluate:
         arrays=f"{RUN}/arrays.npz",
     log:
         f"{RESULTS}/logs/evaluate/{{dataset}}/{{label}}/seed{{seed}}.log",
-    params:
-        results=RESULTS,
-        settings=stage_setting(PLAN.evaluation_settings),
-        revisions=stage_setting(PLAN.evaluation_revisions),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
         runtime=240,
         gpu=1,
-    conda:
-        ENVIRONMENT
+    params:
+        results=RESULTS,
+        settings=stage_setting(PLAN.evaluation_settings),
+        revisions=stage_setting(PLAN.evaluation_revisions),
     shell:
         "ebmpipe evaluate --dataset {wildcards.dataset} --label {wildcards.label} --seed {wildcards.seed}"
         " --settings {params.settings:q} --results {params.results:q} > {log} 2>&1"

@@ -5,15 +5,15 @@ rule collect:
         every_table(),
     log:
         f"{RESULTS}/logs/collect.log",
-    params:
-        results=RESULTS,
-        runs=compact(PLAN.table()),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
-    conda:
-        ENVIRONMENT
+    params:
+        results=RESULTS,
+        runs=compact(PLAN.table()),
     shell:
         "ebmpipe collect --runs {params.runs:q} --results {params.results:q} > {log} 2>&1"
 
@@ -28,18 +28,18 @@ rule figure:
         pdf=f"{RESULTS}/figures/{{dataset}}/{{figure}}.pdf",
     log:
         f"{RESULTS}/logs/figures/{{dataset}}/{{figure}}.log",
-    params:
-        results=RESULTS,
-        runs=lambda wildcards: compact(PLAN.table(wildcards.dataset)),
-        out=lambda wildcards, output: output.png.removesuffix(".png"),
     wildcard_constraints:
         dataset="(?!overview)[a-z][a-z0-9_]*",
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
-    conda:
-        ENVIRONMENT
+    params:
+        results=RESULTS,
+        runs=lambda wildcards: compact(PLAN.table(wildcards.dataset)),
+        out=lambda wildcards, output: output.png.removesuffix(".png"),
     shell:
         "ebmpipe figure {wildcards.figure} --dataset {wildcards.dataset} --runs {params.runs:q}"
         " --out {params.out:q} --results {params.results:q} > {log} 2>&1"
@@ -53,16 +53,15 @@ rule overview_figure:
         pdf=f"{RESULTS}/figures/overview/{{figure}}.pdf",
     log:
         f"{RESULTS}/logs/figures/overview/{{figure}}.log",
-    params:
-        results=RESULTS,
-        runs=compact(PLAN.table()),
-        out=lambda wildcards, output: output.png.removesuffix(".png"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
-    conda:
-        ENVIRONMENT
+    params:
+        results=RESULTS,
+        runs=compact(PLAN.table()),
+        out=lambda wildcards, output: output.png.removesuffix(".png"),
     shell:
-        "ebmpipe figure {wildcards.figure} --runs {params.runs:q} --out {params.out:q}"
-        " --results {params.results:q} > {log} 2>&1"
+        "ebmpipe figure {wildcards.figure} --runs {params.runs:q} --out {params.out:q}" " --results {params.results:q} > {log} 2>&1"

@@ -7,17 +7,17 @@ rule sample:
         samples=f"{RUN}/samples.safetensors",
     log:
         f"{RESULTS}/logs/sample/{{dataset}}/{{label}}/seed{{seed}}.log",
-    params:
-        results=RESULTS,
-        settings=stage_setting(PLAN.sampling_settings),
-        revisions=stage_setting(PLAN.sampling_revisions),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
         runtime=240,
         gpu=1,
-    conda:
-        ENVIRONMENT
+    params:
+        results=RESULTS,
+        settings=stage_setting(PLAN.sampling_settings),
+        revisions=stage_setting(PLAN.sampling_revisions),
     shell:
         "ebmpipe sample --dataset {wildcards.dataset} --label {wildcards.label} --seed {wildcards.seed}"
         " --settings {params.settings:q} --results {params.results:q} > {log} 2>&1"

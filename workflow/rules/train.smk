@@ -9,6 +9,13 @@ rule train:
         ledger=f"{RUN}/run.json",
     log:
         f"{RESULTS}/logs/train/{{dataset}}/{{label}}/seed{{seed}}.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+        gpu=1,
     params:
         results=RESULTS,
         method=run_setting("method"),
@@ -16,13 +23,6 @@ rule train:
         network=run_setting("network"),
         budget=run_setting("gradient_evaluations"),
         revisions=run_setting("revisions"),
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=1440,
-        gpu=1,
-    conda:
-        ENVIRONMENT
     shell:
         "ebmpipe train --dataset {wildcards.dataset} --label {wildcards.label} --seed {wildcards.seed}"
         " --method {params.method:q} --settings {params.settings:q} --network {params.network:q}"

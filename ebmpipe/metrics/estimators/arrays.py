@@ -32,9 +32,7 @@ def subsample(x: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     return x if len(x) <= n else x[rng.choice(len(x), n, replace=False)]
 
 
-def equally_many(
-    samples: np.ndarray, evaluation: Evaluation, rng: np.random.Generator, limit: int
-) -> tuple[np.ndarray, np.ndarray]:
+def equally_many(samples: np.ndarray, evaluation: Evaluation, rng: np.random.Generator, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Checked samples and test examples, the larger side subsampled, no more than ``limit`` each.
 
     The test side is drawn first, so that every source of a run is compared with the same test examples.
@@ -70,3 +68,13 @@ def features_of(x: np.ndarray, evaluation: Evaluation) -> np.ndarray:
     if not np.isfinite(features).all():
         raise NotAvailable(f"{evaluation.extractor} features of the samples are not finite")
     return features
+
+
+def varied(features: np.ndarray, of: str) -> None:
+    """Check that ``features`` (n, d) are not all one and the same.
+
+    Raises:
+        NotAvailable: if they are: a distance to a single point says nothing about a distribution.
+    """
+    if not (np.ptp(features, axis=0) > 1e-9 * (1 + np.abs(features).max())).any():
+        raise NotAvailable(f"the features of the {of} have no variance")

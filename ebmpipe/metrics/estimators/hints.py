@@ -79,12 +79,11 @@ class Tracker:
         right, upper = (self.points > cells[self.where, :2]).T
         self.where = 4 * self.where + 2 * upper + right
 
-    def keep(self, cells: np.ndarray, n: int) -> None:
-        """Keep the hints in ``cells`` (indices into n), which are numbered anew in that order."""
-        fresh = np.full(n, -1)
-        fresh[cells] = np.arange(len(cells))
-        inside = fresh[self.where] >= 0
-        self.points, self.values, self.where = self.points[inside], self.values[inside], fresh[self.where[inside]]
+    def keep(self, kept: np.ndarray) -> None:
+        """Keep the hints in the cells of a mask; the cells are numbered anew."""
+        inside = kept[self.where]
+        self.points, self.values = self.points[inside], self.values[inside]
+        self.where = (np.cumsum(kept) - 1)[self.where[inside]]
 
     def overlooked(self, peaks: np.ndarray, areas: np.ndarray) -> np.ndarray:
         """log of the most mass that each cell may have missed, (n,).

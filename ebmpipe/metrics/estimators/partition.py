@@ -1,114 +1,91 @@
-"""Integrals of a density over parts of the plane by adaptive Gauss-Legendre quadrature on square cells, in logs."""
+"""log Z of a density on the plane."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ebmpipe.metrics.base import NotAvailable
-from ebmpipe.metrics.estimators.arrays import chunks
-from ebmpipe.metrics.estimators.hints import CHUNK, Hints, LogDensity, Tracker, evaluate
+from ebmpipe.metrics.estimators.cells import Integrator, tiles
+from ebmpipe.metrics.estimators.hints import Hints, LogDensity, ridges
 
-#: Nodes per side of a cell. The rule is exact for polynomials of degree 15 in each coordinate.
-ORDER = 8
-_nodes, _weights = np.polynomial.legendre.leggauss(ORDER)
-NODES = np.stack(np.meshgrid(_nodes, _nodes), axis=-1).reshape(-1, 2)
-WEIGHTS = np.outer(_weights, _weights).ravel()
+#: log Z may move by less than this, in nats, when the box is widened, and likewise when the grid is refined.
+TOLERANCE = 1e-4
 
-#: Centres of a cell's four children in units of their half-width.
-CORNERS = np.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
+#: Cells per side of the box around the data, before any refinement.
+CELLS = 16
 
+#: The box is doubled at least so often, lest a mode beyond a gap go unseen, and at most so often.
+DOUBLINGS = (4, 20)
 
-def log_sum(values: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """log Σ exp, where log 0 = -inf."""
-    return np.asarray(np.logaddexp.reduce(values, axis=axis))
+#: Most evaluations of the energy per model. Smooth models need about 150,000.
+EVALUATIONS = 3_000_000
 
 
-def relative(log_values: np.ndarray, log_total: float) -> np.ndarray:
-    """exp(log_values - log_total), capped far above anything that could still be tolerated."""
-    return np.exp(np.minimum(log_values - log_total, 50.0))
-
-
-def tiles(centre: np.ndarray, half_width: float, per_side: int) -> np.ndarray:
-    """Square cells (x, y, half-width), ``per_side``² of them, that tile the box about ``centre``."""
-    half = half_width / per_side
-    ticks = half * (2 * np.arange(per_side) + 1 - per_side)
-    x, y = np.meshgrid(centre[0] + ticks, centre[1] + ticks)
-    return np.stack([x.ravel(), y.ravel(), np.full(per_side**2, half)], axis=1)
-
-
-def split(cells: np.ndarray) -> np.ndarray:
-    """The four children of each cell; those of cell i are 4i, ..., 4i + 3."""
-    children = np.repeat(cells, 4, axis=0)
-    children[:, 2] /= 2
-    children[:, :2] += children[:, 2:] * np.tile(CORNERS, (len(cells), 1))
-    return children
-
-
-class Integrator:
-    """Adds up integrals of exp(log_density) over sets of cells, refining each set until its sum stands still.
+@dataclass(frozen=True)
+class PartitionInfo:
+    """How far log Z can be trusted, and what it took.
 
     Attributes:
-        log_total: log of the sum so far.
-        log_error: log of a bound on its error.
-        evaluations: how often the density has been evaluated.
-
-    Args:
-        log_density: log p up to a constant.
-        limit: most evaluations before it gives up.
+        moved_by_refinement: bound on what the last refinement of the grid changed, nats.
+        moved_by_widening: what the last doubling of the box changed, nats.
+        half_width: half-width of the last box.
+        nodes: points of all grids together.
     """
 
-    def __init__(self, log_density: LogDensity, limit: int) -> None:
-        self.log_density, self.limit = log_density, limit
-        self.log_total = self.log_error = -np.inf
-        self.evaluations = 0
+    moved_by_refinement: float
+    moved_by_widening: float
+    half_width: float
+    nodes: int
 
-    def add(self, cells: np.ndarray, hints: Hints, tolerance: float) -> float:
-        """Add the integral over ``cells``, (n, 3); returns how far that moved log Z.
 
-        A cell gives way to its children until they agree with it, and no hint shows that all of them miss a peak. It is
-        the children's sum that counts, so that ``tolerance``, which bounds the sum of all disagreements relative to Z,
-        is far above the error.
-        """
-        before, settled = self.log_total, -np.inf
-        tracker = Tracker(hints, cells)
-        parents, _ = self._cell_integrals(cells)
-        while len(cells):
-            children = split(cells)
-            integrals, peaks = self._cell_integrals(children)
-            sums = log_sum(integrals.reshape(-1, 4), axis=1)
-            tracker.descend(cells)
-            missed = log_sum(tracker.overlooked(peaks, (2 * children[:, 2]) ** 2).reshape(-1, 4), axis=1)
-            total = float(log_sum(np.array([self.log_total, settled, *sums, *missed])))
-            if total == -np.inf:
-                break
-            disagreement = np.abs(relative(sums, total) - relative(parents, total)) + relative(missed, total)
-            # Settle the cells that disagree least, for half of what is left of the allowance; look closer at the others.
-            order = np.argsort(disagreement, kind="stable")
-            cost = np.cumsum(disagreement[order])
-            n_settled = int(np.searchsorted(cost, tolerance / 2, side="right"))
-            if n_settled:
-                spent = cost[n_settled - 1]
-                tolerance -= spent
-                settled = float(np.logaddexp(settled, log_sum(sums[order[:n_settled]])))
-                with np.errstate(divide="ignore"):
-                    self.log_error = float(np.logaddexp(self.log_error, total + np.log(spent)))
-            rest = (4 * np.sort(order[n_settled:])[:, None] + np.arange(4)).ravel()
-            tracker.keep(rest, len(children))
-            cells, parents = children[rest], integrals[rest]
-        self.log_total = float(np.logaddexp(before, settled))
-        return self.log_total - before if settled > -np.inf else 0.0
+def log_partition(
+    log_unnormalised: LogDensity,
+    centre: Sequence[float] | np.ndarray = (0.0, 0.0),
+    half_width: float = 8.0,
+    hints: Hints | None = None,
+    tolerance: float = TOLERANCE,
+    max_evaluations: int = EVALUATIONS,
+) -> tuple[float, PartitionInfo]:
+    """log ∫ exp(log_unnormalised) over the plane, in nats.
 
-    def _cell_integrals(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """log of the integral over each cell, and the largest log density among its nodes; both (n,)."""
-        self.evaluations += len(cells) * len(NODES)
-        if self.evaluations > self.limit:
-            raise NotAvailable(f"quadrature did not converge: {self.limit:,} evaluations do not resolve the density")
-        integrals, peaks = np.empty(len(cells)), np.empty(len(cells))
-        for part in chunks(len(cells), CHUNK // len(NODES)):
-            points = cells[part, None, :2] + cells[part, None, 2:] * NODES
-            values = evaluate(self.log_density, points.reshape(-1, 2)).reshape(-1, len(NODES))
-            peaks[part] = values.max(axis=1)
-            shift = np.where(np.isfinite(peaks[part]), peaks[part], 0.0)
-            with np.errstate(divide="ignore"):
-                integrals[part] = shift + np.log(np.exp(values - shift[:, None]) @ WEIGHTS) + 2 * np.log(cells[part, 2])
-        return integrals, peaks
+    Integrates over a square box, then over square rings that each double its width, until the last two rings do not matter.
+    Box and rings are refined where they need to be.
+
+    Args:
+        log_unnormalised: (n, 2) -> (n,) nats; -inf where the density is zero.
+        centre: centre of the first box.
+        half_width: its half-width; about where the data are.
+        hints: points that the grid may not overlook, such as data: peaks there are found however narrow they are.
+        tolerance: bound on the move of log Z under refinement, and on that under widening.
+        max_evaluations: when to give up.
+
+    Raises:
+        NotAvailable: if log Z does not settle: the density is improper, or too rough for the evaluations allowed.
+    """
+    centre = np.asarray(centre, dtype=np.float64)
+    if not (centre.shape == (2,) and np.isfinite(centre).all() and 0 < half_width < np.inf):
+        raise ValueError(f"no box has centre {centre} and half-width {half_width}")
+    hints = hints or Hints.none()
+    integrator = Integrator(log_unnormalised, max_evaluations)
+    integrator.add(tiles(centre, half_width, CELLS), hints, tolerance / 4)
+    moves: list[float] = []
+    while len(moves) < DOUBLINGS[0] or max(moves[-2:]) > tolerance / 4:
+        if len(moves) == DOUBLINGS[1]:
+            raise NotAvailable(
+                f"quadrature did not converge: widening the box to ±{half_width:.1e} still moves log Z by {moves[-1]:.2g} nats; "
+                "the energy is improper or nearly so"
+            )
+        # Eight cells per side of the doubled box; the inner sixteen are what has been integrated already.
+        ring = tiles(centre, 2 * half_width, 8)
+        ring = ring[(np.abs(ring[:, :2] - centre) > half_width).any(axis=1)]
+        moves.append(integrator.add(ring, hints.joined(ridges(log_unnormalised, centre, half_width)), tolerance / 64))
+        half_width *= 2
+    if integrator.log_total == -np.inf:
+        raise NotAvailable("quadrature did not converge: the density is zero everywhere")
+    refinement = float(np.exp(integrator.log_error - integrator.log_total))
+    if refinement > tolerance:  # possible only if an early, coarse sum was far too large
+        raise NotAvailable(f"quadrature did not converge: refining the grid still moves log Z by {refinement:.2g} nats")
+    return integrator.log_total, PartitionInfo(refinement, moves[-1], half_width, integrator.evaluations)

@@ -50,19 +50,21 @@ class Densities(Figure):
         highest = float(np.quantile(truth, 0.999))
         figure, axes = panels(1 + len(labels), balanced(1 + len(labels), 6), 1.75, 2.1)
         image = show(axes[0], truth, box, highest)
-        axes[0].set_title("true density", fontweight="bold")
+        axes[0].set_title("true density")
         for label, panel in zip(labels, axes[1:], strict=True):
             self.panel(panel, context, label, box, highest)
         for panel in axes:
             bare(panel)
             panel.set_box_aspect(1)
-        bar = figure.colorbar(image, ax=axes, extend="max", aspect=30, pad=0.01, shrink=0.9 if len(axes) <= 6 else 0.5, label="density")
+        rows = len({panel.get_subplotspec().rowspan.start for panel in axes if panel.get_subplotspec()})
+        bar = figure.colorbar(image, ax=axes, extend="max", aspect=22, pad=0.01, shrink=0.9 / rows, label="density")
         bar.outline.set_visible(False)
+        context.header(figure)
         return figure
 
     def panel(self, axes: Axes, context: Context, label: str, box: tuple[float, float, float, float], highest: float) -> None:
         """One method's density, of its first finished seed."""
-        axes.set_title(context.title(label, "nll_gap"))
+        context.title(axes, label)
         run = context.first(label)
         if run is None:
             say(axes, context.loss_of(label))

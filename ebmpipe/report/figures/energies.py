@@ -29,7 +29,7 @@ class Energies(Figure):
         if not labels:
             say(axes[0], "no method to show")
         for label, panel in zip(labels, axes, strict=False):
-            panel.set_title(context.title(label))
+            context.title(panel, label)
             run = context.first(label)
             if run is None:
                 say(panel, context.loss_of(label))
@@ -42,8 +42,9 @@ class Energies(Figure):
             Patch(facecolor="none", edgecolor="#0072B2", linewidth=1.5, label="samples (the label's colour)"),
             Patch(facecolor="none", edgecolor=MUTED, hatch="////", linewidth=0, label="noise"),
         ]
-        figure.legend(handles=handles, loc="outside upper center", ncols=3)
+        figure.legend(handles=handles, loc="outside upper right", ncols=3)
         figure.supxlabel("energy in nats, zero at the test data's median", fontsize=8)
+        context.header(figure)
         return figure
 
     def panel(self, axes: Axes, arrays: dict[str, np.ndarray], colour: str) -> None:
@@ -56,7 +57,8 @@ class Energies(Figure):
         width = max(float(high - low), 1e-9)
         if "noise" in parts:
             noise_low, noise_high = np.quantile(parts["noise"], [0.01, 0.9])
-            low, high = max(min(low, noise_low), low - width), min(max(high, noise_high), high + 1.5 * width)
+            reach = 1.5 if noise_low < high + 1.5 * width else 0.4
+            low, high = max(min(low, noise_low), low - width), min(max(high, noise_high), high + reach * width)
         edges = np.linspace(low - 0.03 * width, high + 0.03 * width, BINS + 1)
         looks = {
             "data": {"histtype": "stepfilled", "facecolor": "#C8C8C8", "edgecolor": INK, "linewidth": 0.6},
@@ -67,11 +69,11 @@ class Energies(Figure):
             if key in parts:
                 counts = np.histogram(parts[key], edges)[0] / len(parts[key]) / (edges[1] - edges[0])
                 axes.hist(edges[:-1], edges, weights=counts, **looks[key])
+        axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
         beyond = float((parts["noise"] > edges[-1]).mean()) if "noise" in parts else 0.0
-        if beyond > 0.05:
-            text = f"{beyond:.0%} of noise beyond,\nmedian {np.median(parts['noise']):.3g}"
-            axes.annotate(text, (0.99, 0.72), xycoords="axes fraction", ha="right", fontsize=6.5, color=MUTED)
-            axes.annotate("", (1.0, 0.62), (0.86, 0.62), xycoords="axes fraction", arrowprops={"arrowstyle": "->", "color": MUTED})
+        if beyond > 0.2:
+            text = f"{beyond:.0%} of noise beyond, median {np.median(parts['noise']):.3g} \u2192"
+            axes.text(1.0, 0.99, text, transform=axes.transAxes, ha="right", va="top", fontsize=6.5, color=MUTED)
         axes.set_xlim(edges[0], edges[-1])
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)

@@ -41,9 +41,9 @@ class Neighbours(Figure):
         shown = {label: run.samples[:PAIRS] for label in labels if (run := context.first(label)) and run.samples is not None}
         found = nearest(np.concatenate(list(shown.values())), train, levels) if shown else np.zeros(0, dtype=int)
         columns = balanced(len(labels), 2 if len(labels) <= 12 else 3)
-        figure, axes = panels(len(labels), columns, 4.6 if columns < 3 else 3.4, 1.35 if columns < 3 else 1.15)
+        figure, axes = panels(len(labels), columns, 4.6 if columns < 3 else 3.4, 1.12 if columns < 3 else 0.88)
         for label, panel in zip(labels, axes, strict=True):
-            panel.set_title(context.title(label).replace("\n", " · "), loc="left")
+            panel.set_title(f"{context.name(label)}  {context.result(label)}", loc="left")
             if label not in shown:
                 say(panel, context.loss_of(label) if context.first(label) is None else "no samples")
                 continue
@@ -54,4 +54,5 @@ class Neighbours(Figure):
             height = pairs.shape[2]
             for row, text in enumerate(("sample", "nearest")):
                 panel.text(-1, height / 2 + row * (height + 1), text, ha="right", va="center", fontsize=6.5)
+        context.header(figure)
         return figure

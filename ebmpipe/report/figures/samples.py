@@ -50,21 +50,20 @@ class Samples(Figure):
         figure, axes = panels(count, columns, side, side + 0.35)
         view = Pictures(context, count) if images else Points(context)
         if not has_data:
-            axes[0].set_title("real data", fontweight="bold")
+            axes[0].set_title("real data")
             view.show(axes[0], context.data["test"], INK)
         for label, panel in zip(labels, axes[count - len(labels) :], strict=True):
-            control = context.row(label).control
-            panel.set_title(context.title(label), fontweight="bold" if control else "normal")
+            context.title(panel, label)
             run = context.first(label)
             samples = run.samples if run else None
             if samples is not None:
                 view.show(panel, samples, context.looks[label].colour)
             else:
                 say(panel, context.loss_of(label) if run is None else "no samples")
-            panel.set_box_aspect(1)
         for panel in axes:
             bare(panel)
             panel.set_box_aspect(1)
+        context.header(figure)
         return figure
 
 
@@ -102,9 +101,9 @@ class Points:
     def show(self, axes: Axes, samples: np.ndarray, colour: str) -> None:
         """The first points of ``samples``."""
         if self.truth is not None:
-            axes.imshow(self.truth, origin="lower", extent=self.box, cmap="Greys", vmin=0, vmax=2.2 * self.truth.max(), rasterized=True)
+            axes.imshow(self.truth, origin="lower", extent=self.box, cmap="Greys", vmin=0, vmax=2.6 * self.truth.max(), rasterized=True)
         else:
             axes.plot(*self.data[:POINTS].T, ".", markersize=1.5, color=MUTED, alpha=0.3, rasterized=True)
-        axes.plot(*self.project(samples[:POINTS].astype(float)).T, ".", markersize=1.6, color=colour, alpha=0.55, mew=0, rasterized=True)
+        axes.plot(*self.project(samples[:POINTS].astype(float)).T, ".", markersize=2.2, color=colour, alpha=0.7, mew=0, rasterized=True)
         axes.set_xlim(*self.box[:2])
         axes.set_ylim(*self.box[2:])

@@ -8,16 +8,19 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.gridspec import GridSpec, SubplotSpec
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from ebmpipe.report.base import Context, Figure
 from ebmpipe.report.numbers import duration, significant
 from ebmpipe.report.ranking import Comparison, Row
-from ebmpipe.report.style import INK, MUTED, Look, say
+from ebmpipe.report.style import INK, MUTED, Look, plain_log, say
 from ebmpipe.report.tables import column_title
 
 LINE = 0.2
 BAND = "#E8F1F8"
+KEY = (
+    "Best first. Shaded, outlined: the best and what ties with it. Bars: standard deviation over seeds. Hollow: a seed diverged.",
+    "Dashed: held-out data. Dotted: noise. Grey steps: nothing cheaper is better.",
+)
 
 
 def mean_of(row: Row, metric: str) -> float | None:
@@ -63,11 +66,12 @@ class Summary(Figure):
         rows = ceil(len(comparisons) / columns)
         counts = [len([row for row in comparison.rows if not row.control]) for comparison in comparisons]
         heights = [max(1.5, LINE * max(counts[row * columns : (row + 1) * columns])) + 0.85 for row in range(rows)]
-        figure = matplotlib.figure.Figure(figsize=(6.4 * columns if columns > 1 else 8.2, sum(heights) + 0.15), layout="constrained")
+        figure = matplotlib.figure.Figure(figsize=(5.6 * columns if columns > 1 else 7.5, sum(heights) + 0.3), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)  # type: ignore[union-attr, call-arg]
         grid = GridSpec(rows, columns, figure, height_ratios=heights)
         for index, comparison in enumerate(comparisons):
             self.block(figure, grid[index // columns, index % columns], comparison, context.looks)
+        figure.supxlabel((" " if columns > 1 else "\n").join(KEY), fontsize=7, color=MUTED)
         return figure
 
     def block(self, figure: matplotlib.figure.Figure, place: SubplotSpec, comparison: Comparison, looks: dict[str, Look]) -> None:
@@ -90,6 +94,9 @@ class Summary(Figure):
         self.trade(trade, rows, metric, comparison.metrics[metric].better, looks)
         for row in comparison.rows:
             self.reference(ranking, trade, row, metric, own, scale, looks)
+        if scale == "log":
+            plain_log(ranking.xaxis, *ranking.get_xlim())
+            plain_log(trade.yaxis, *trade.get_ylim())
         ranking.set_xlabel(column_title(metric, comparison))
         trade.set_ylabel(column_title(metric, comparison))
         costs = [row.costs["gradient_evaluations"] for row in rows if row.costs["gradient_evaluations"]]
@@ -112,7 +119,7 @@ class Summary(Figure):
                 text = "diverged" if cell.status == "diverged" else "n/a"
                 axes.text(0.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=7, color=MUTED, style="italic")
             else:
-                self.point(axes, cell.mean, place, looks[row.label], row, xerr=cell.sd)
+                self.point(axes, cell.mean, place, looks[row.label], row, cell.best, xerr=cell.sd)
             if (seconds := row.costs["train_s"]) is not None:
                 axes.text(1.02, place, duration(seconds), transform=axes.get_yaxis_transform(), va="center", fontsize=7, color=INK)
         axes.text(1.02, 1.0, "training", transform=axes.transAxes, va="bottom", fontsize=7, color=MUTED)
@@ -124,24 +131,22 @@ class Summary(Figure):
             cell, seconds = row.cells[metric], row.costs["train_s"]
             if cell.mean is not None and seconds:
                 points.append((seconds, cell.mean, row.competes))
-                self.point(axes, seconds, cell.mean, looks[row.label], row, yerr=cell.sd)
+                self.point(axes, seconds, cell.mean, looks[row.label], row, cell.best, yerr=cell.sd)
         front = efficient([(seconds, mean) for seconds, mean, competes in points if competes], better)
         if len(front) > 1:
             axes.plot(*np.array(front).T, color=MUTED, linewidth=0.7, drawstyle="steps-post", zorder=1)
         if points and max(points)[0] > 4 * min(points)[0]:
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(points)[0] < 50 * min(points)[0] else (1,)))
-            axes.xaxis.set_major_formatter(ScalarFormatter())
-            axes.xaxis.set_minor_formatter(NullFormatter())
+            plain_log(axes.xaxis, min(points)[0], max(points)[0])
         axes.margins(x=0.08)
         axes.grid()
         axes.set_xlabel("training time (s)")
 
-    def point(self, axes: Axes, x: float, y: float, look: Look, row: Row, **spread: float | None) -> None:
-        """A mean with its spread; hollow if seeds were lost."""
-        face = look.colour if row.competes else "white"
+    def point(self, axes: Axes, x: float, y: float, look: Look, row: Row, best: bool, **spread: float | None) -> None:
+        """A mean with its spread; hollow if seeds were lost, outlined if it is among the best."""
+        face, edge = look.colour if row.competes else "white", INK if best else look.colour
         axes.errorbar(
-            x, y, **spread, fmt=look.marker, color=look.colour, markerfacecolor=face, markersize=5.5, markeredgewidth=1, elinewidth=1, zorder=3
+            x, y, **spread, fmt=look.marker, color=look.colour, markerfacecolor=face, markeredgecolor=edge, markersize=5.5, markeredgewidth=1, elinewidth=1, zorder=3
         )  # fmt: skip
 
     def reference(self, ranking: Axes, trade: Axes, row: Row, metric: str, own: list[float], scale: str, looks: dict[str, Look]) -> None:
@@ -155,4 +160,4 @@ class Summary(Figure):
         look = looks[row.label]
         for line in (ranking.axvline, trade.axhline):
             line(value, color=look.colour, linestyle=(0, (4, 2)) if row.control == "data" else look.line, linewidth=0.8, zorder=1)
-        trade.annotate(row.label, (1.0, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7, color=look.colour)
+        trade.annotate(row.label, (1.0, value), (0, 1), ("axes fraction", "data"), "offset points", ha="right", va="bottom", fontsize=7, color=look.colour)

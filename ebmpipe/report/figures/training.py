@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import matplotlib.figure
 import numpy as np
@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter
 
 from ebmpipe.report.base import Context, Figure
 from ebmpipe.report.reading import Run
-from ebmpipe.report.style import Look, balanced, panels, say
+from ebmpipe.report.style import Look, balanced, panels, plain_log, say
 
 CLOCK = ["step", "gradient_evaluations", "wall_s"]
 TITLES = {"energy_gap": "energy gap: data minus negatives (nats)", "grad_norm": "gradient norm", "loss": "loss"}
@@ -31,25 +31,28 @@ def curves_of(run: Run) -> pd.DataFrame:
     return history
 
 
-def curve(axes: Axes, runs: Iterable[Run], histories: Iterable[pd.DataFrame], name: str, look: Look) -> bool:
-    """Median and range over the finished seeds, and every diverged seed up to its end; whether there was anything to draw."""
-    finished, drawn = [], False
+def smooth(series: pd.Series[float]) -> pd.Series[float]:
+    """Running median over a twentieth of the curve."""
+    return series.rolling(max(1, len(series) // 20), center=True, min_periods=1).median()
+
+
+def curve(axes: Axes, runs: Iterable[Run], histories: Iterable[pd.DataFrame], name: str, look: Look, band: bool) -> None:
+    """Median over the finished seeds, their range if ``band``, and every diverged seed up to its end."""
+    finished = []
     for run, history in zip(runs, histories, strict=True):
         if name not in history or history[name].notna().sum() == 0:
             continue
         series = history.set_index("gradient_evaluations")[name].replace([np.inf, -np.inf], np.nan).dropna()
-        drawn = True
         if run.diverged:
             axes.plot(series.index, series, color=look.colour, linestyle=look.line, linewidth=0.8, alpha=0.7)
             axes.plot(series.index[-1:], series.iloc[-1:], "X", color=look.colour, markersize=6, markeredgecolor="white", zorder=4)
         else:
-            finished.append(series[~series.index.duplicated()])
+            finished.append(smooth(series[~series.index.duplicated()]))
     if finished:
         together = pd.concat(finished, axis=1).sort_index().interpolate(limit_area="inside", method="index")
-        if len(finished) > 1:
+        if len(finished) > 1 and band:
             axes.fill_between(together.index, together.min(axis=1), together.max(axis=1), color=look.colour, alpha=0.18, linewidth=0)
         axes.plot(together.index, together.median(axis=1), color=look.colour, linestyle=look.line, linewidth=1.2)
-    return drawn
 
 
 def limits(axes: Axes, histories: Iterable[pd.DataFrame], name: str) -> None:
@@ -84,6 +87,7 @@ class Training(Figure):
         shared = (first + others)[:SHARED_PANELS]
         with_loss = [label for label, group in histories.items() if any("loss" in history for history in group)]
         panes = [("shared", name) for name in shared] + [("loss", label) for label in with_loss]
+        longest = max((float(history["gradient_evaluations"].max()) for group in histories.values() for history in group if len(history)), default=1)
         columns = balanced(len(panes), 4 if len(panes) > 6 else 3)
         figure, axes = panels(max(1, len(panes)), columns, 10 / columns if columns > 2 else 4, 1.8)
         if not panes:
@@ -93,14 +97,16 @@ class Training(Figure):
             chosen = [name] if pane == "loss" else list(histories)
             key = "loss" if pane == "loss" else name
             for label in chosen:
-                curve(panel, context.groups[label], histories[label], key, context.looks[label])
+                curve(panel, context.groups[label], histories[label], key, context.looks[label], len(chosen) <= 6)
             panel.set_title(f"loss · {name}" if pane == "loss" else TITLES.get(name, name.replace("_", " ")))
             if name in LOGARITHMIC:
                 panel.set_yscale("log")
+                plain_log(panel.yaxis, *panel.get_ylim())
             limits(panel, [history for label in chosen for history in histories[label]], key)
+            panel.set_xlim(0, longest)
             panel.xaxis.set_major_formatter(EngFormatter(sep=""))
         self.legend(figure, context, list(histories))
-        figure.supxlabel("gradient evaluations", fontsize=8)
+        figure.supxlabel(f"{context.id} · gradient evaluations", fontsize=8)
         return figure
 
     def legend(self, figure: matplotlib.figure.Figure, context: Context, labels: list[str]) -> None:
@@ -108,5 +114,6 @@ class Training(Figure):
         handles = [Line2D([], [], color=context.looks[label].colour, linestyle=context.looks[label].line, label=label) for label in labels]
         if any(context.row(label).finished < context.row(label).total for label in labels):
             handles.append(Line2D([], [], color="black", marker="X", linestyle="none", label="diverged"))
+        most = max(1, int(figure.get_figwidth() / (0.7 + 0.07 * max((len(label) for label in labels), default=0))))
         if handles:
-            figure.legend(handles=handles, loc="outside upper center", ncols=min(8, len(handles)), handlelength=2.6)
+            figure.legend(handles=handles, loc="outside upper center", ncols=balanced(len(handles), most), handlelength=2.6)

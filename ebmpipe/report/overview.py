@@ -1,0 +1,143 @@
+"""The report's first screen: which method did best on each data set, and at what cost."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+from ebmpipe.files import write_text
+from ebmpipe.report import ranking, tables
+from ebmpipe.report.frames import read_tables
+from ebmpipe.report.numbers import duration, quantity, significant
+from ebmpipe.report.ranking import Comparison, Row
+
+#: The host page centres a narrow column beside the rule graph and cuts off what is taller than the window. These rules hold only while
+#: the overview is shown: they give it the page's width, start it at the top, and put the rule graph below.
+CSS = """
+div:has(> .grow > .py-2 > .prose .ebmpipe) { align-items: flex-start !important; }
+.grow:has(> .py-2 > .prose .ebmpipe) { flex-direction: column; min-width: 0; max-width: 100%; }
+.py-2:has(> .prose .ebmpipe), .prose:has(.ebmpipe) { max-width: none !important; width: 100%; min-width: 0; }
+.ebmpipe { font-size: 14px; line-height: 1.4; color: #222; max-width: 1250px; }
+.ebmpipe h1 { font-size: 21px; font-weight: 700; margin: 0 0 4px; }
+.ebmpipe h2 { font-size: 16px; font-weight: 700; margin: 20px 0 4px; }
+.ebmpipe p { margin: 2px 0 8px; }
+.ebmpipe .foot { font-size: 12px; color: #555; margin: 4px 0; list-style: none; padding: 0; }
+.ebmpipe .wide { overflow-x: auto; }
+.ebmpipe table { border-collapse: collapse; margin: 4px 0; width: auto; font-size: 13px; }
+.ebmpipe th, .ebmpipe td { padding: 3px 12px 3px 0; text-align: right; white-space: nowrap; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
+.ebmpipe th { font-weight: 600; color: #555; border-bottom: 1px solid #777; }
+.ebmpipe th:first-child, .ebmpipe td:first-child, .ebmpipe .verdict td, .ebmpipe .verdict th { text-align: left; }
+.ebmpipe .verdict td { white-space: normal; }
+.ebmpipe td b { color: #0b4f7d; font-weight: 700; }
+.ebmpipe code { background: none; padding: 0; color: inherit; font-weight: inherit; font-size: 0.95em; }
+.ebmpipe code::before, .ebmpipe code::after { content: none; }
+.ebmpipe img { width: 100%; height: auto; margin: 6px 0; }
+.ebmpipe a { color: #0072b2; text-decoration: underline; }
+@media (max-width: 760px) {
+  div:has(> nav):has(.ebmpipe) { flex-direction: column !important; height: auto !important; width: 100% !important; }
+  div:has(> nav):has(.ebmpipe) > nav { width: 100% !important; height: auto !important; order: 2; }
+  div:has(> .grow > .py-2 > .prose .ebmpipe) { height: auto !important; width: 100%; }
+  .ebmpipe .picture { overflow-x: auto; }
+  .ebmpipe .picture img { min-width: 640px; max-width: none; }
+  .ebmpipe .verdict tr { display: block; border-bottom: 1px solid #777; padding: 4px 0; }
+  .ebmpipe .verdict thead { display: none; }
+  .ebmpipe .verdict td { display: block; border: 0; padding: 0; }
+  .ebmpipe .verdict td[data-head]::before { content: attr(data-head) ": "; color: #555; }
+}
+"""
+
+
+def names(rows: Iterable[Row]) -> str:
+    """Labels in a row."""
+    return ", ".join(f"<code>{escape(row.label)}</code>" for row in rows)
+
+
+def cost_of(row: Row) -> str:
+    """Seconds and gradient evaluations of training."""
+    seconds, evaluations, flops = row.costs["train_s"], row.costs["gradient_evaluations"], row.costs["training_flops"]
+    parts = [
+        duration(seconds) if seconds is not None else "",
+        f"{significant(evaluations).plain()} gradient evaluations" if evaluations else "",
+        f"{significant(flops).plain()} FLOPs" if flops else "",
+    ]
+    return ", ".join(filter(None, parts)) or "unknown"
+
+
+def verdict(comparison: Comparison) -> list[tuple[str, str]]:
+    """One data set's line: (heading, text) cells."""
+    metric = comparison.headline
+    lost = sum(row.total - row.finished for row in comparison.rows)
+    lost_text = f"{lost} of {sum(row.total for row in comparison.rows)} runs" if lost else "none"
+    if metric is None or not comparison.best:
+        return [("Data set", f"<code>{escape(comparison.dataset)}</code>"), ("Best", "none: nothing to compare"), ("Result", ""), ("Training", ""),
+                ("As good", ""), ("Held-out data", ""), ("Diverged", lost_text)]  # fmt: skip
+    best, *ties = comparison.best
+    cell = best.cells[metric]
+    as_good = names(ties) or "none"
+    cheapest = min((row for row in comparison.best if row.costs["train_s"] is not None), key=lambda row: row.costs["train_s"] or 0.0, default=best)
+    if ties and cheapest is not best:
+        as_good += f"; cheapest <code>{escape(cheapest.label)}</code>, {duration(cheapest.costs['train_s'] or 0.0)}"
+    control = next((row.cells[metric] for row in comparison.rows if row.control == "data"), None)
+    scale = quantity(control.mean, control.sd).plain() if control and control.mean is not None else "n/a"
+    if metric == "nll_gap" and scale == "n/a":
+        scale = "0 (true density)"
+    number = quantity(cell.mean, cell.sd).plain() if cell.mean is not None else "n/a"
+    return [
+        ("Data set", f"<code>{escape(comparison.dataset)}</code>"), ("Best", f"<b><code>{escape(best.label)}</code></b>"),
+        ("Result", f"{escape(tables.column_title(metric, comparison))} <b>{number}</b>"), ("Training", cost_of(best)),
+        ("As good", as_good), ("Held-out data", scale), ("Diverged", lost_text),
+    ]  # fmt: skip
+
+
+def verdicts(comparisons: list[Comparison]) -> str:
+    """The table of verdicts."""
+    lines = [verdict(comparison) for comparison in comparisons]
+    head = "".join(f"<th>{title}</th>" for title, _ in lines[0])
+    body = "\n".join("<tr>" + "".join(f'<td data-head="{title}">{text}</td>' for title, text in line) + "</tr>" for line in lines)
+    return f'<table class="verdict"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>'
+
+
+def introduction(comparisons: list[Comparison]) -> str:
+    """What was compared, in a sentence."""
+    labels = {row.label for comparison in comparisons for row in comparison.rows if not row.control}
+    seeds = sorted({row.total for comparison in comparisons for row in comparison.rows})
+    spread = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    plural = "" if seeds[-1] == 1 else "s"
+    count = f"{len(labels)} method{'s' if len(labels) > 1 else ''} on {len(comparisons)} data set{'s' if len(comparisons) > 1 else ''}"
+    return f"{count}, {spread} seed{plural} each. Result: mean ± standard deviation over seeds; as good: Welch's t-test does not tell it from the best."
+
+
+def page(comparisons: list[Comparison], picture: bytes | None) -> str:
+    """The whole fragment."""
+    image = base64.b64encode(picture).decode() if picture else ""
+    parts = [
+        f"<style>{CSS}</style>", '<div class="ebmpipe">', "<h1>Which method did best, and at what cost</h1>", f"<p>{introduction(comparisons)}</p>",
+        verdicts(comparisons),
+        f'<div class="picture"><img alt="Quality against cost" src="data:image/png;base64,{image}"></div>' if picture else "",
+        f'<p class="foot">{escape(tables.RULE + tables.left_out(comparisons))}</p>', tables.html_tables(comparisons), "</div>", "",
+    ]  # fmt: skip
+    return "\n".join(filter(None, parts))
+
+
+def restructured(fragment: str) -> str:
+    """HTML as reStructuredText that a Jinja template engine leaves alone."""
+    lines = ["{% raw %}", ".. raw:: html", "", *(f"   {line}".rstrip() for line in fragment.splitlines()), "", "{% endraw %}", ""]
+    return "\n".join(lines)
+
+
+def write_overview(results: Path, out: Path, picture: Path | None = None) -> None:
+    """Write the report's first screen from the tables and the summary figure: reStructuredText without outside references.
+
+    Args:
+        results: folder of everything the workflow made; its tables must be there.
+        out: the text, for Snakemake's ``report`` directive.
+        picture: PNG of the summary figure; ``figures/overview/summary.png`` of the results if None. Left out if there is none.
+
+    Raises:
+        MissingResult: if there are no tables.
+    """
+    image = picture or results / "figures" / "overview" / "summary.png"
+    fragment = page(ranking.compare(*read_tables(results)), image.read_bytes() if image.is_file() else None)
+    write_text(out, restructured(fragment))

@@ -1,0 +1,149 @@
+"""What every training method must do, the template included."""
+
+import json
+
+import pytest
+import torch
+
+from ebmpipe import registry
+from ebmpipe.batches import Batches
+from ebmpipe.config import NetworkConfig, SamplingConfig
+from ebmpipe.data.prepared import Prepared
+from ebmpipe.energies import BasedEnergy, gradient
+from ebmpipe.methods import NoEnergy, build
+
+SMALL = NetworkConfig(name="mlp", settings={"width": 16, "depth": 2})
+DATASETS = ["eight_gaussians", "digits"]
+IDS = [*registry.names("methods"), "ebmpipe.methods.template:Template"]
+TRAINED = [name for name in IDS if registry.load("methods", name).trains]
+
+
+@pytest.fixture(params=DATASETS)
+def data(request, prepared):
+    return Prepared(prepared[request.param])
+
+
+def made(name, data, seed=0, iterations=50):
+    method = registry.load("methods", name)
+    if data.spec.kind not in method.kinds:
+        pytest.skip(f"{name} does not take {data.spec.kind}")
+    return build(name, data.spec, {"batch_size": 32}, seed, network=SMALL, iterations=iterations)
+
+
+def trained(method, data, first=0, last=3, generator=None):
+    generator = generator or torch.Generator().manual_seed(5)
+    batches = Batches(data, method.config.batch_size, 0, "cpu")
+    for step in range(first, last):
+        report = method.training_step(batches.at(step, generator), generator)
+        assert "loss" in report
+    return generator
+
+
+@pytest.mark.parametrize("name", IDS)
+class TestEveryMethod:
+    def test_says_what_it_is(self, name):
+        method = registry.load("methods", name)
+        assert method.revision >= 1
+        assert method.title
+        assert method.__doc__
+        assert method.control or method.references
+        for field, info in method.Config.model_fields.items():
+            assert info.description, f"{name}.{field} has no description"
+        assert method.Config().model_dump(mode="json") == json.loads(method.Config().model_dump_json())
+
+    def test_unknown_settings_are_refused(self, name, data):
+        with pytest.raises(ValueError, match="no_such_setting"):
+            build(name, data.spec, {"no_such_setting": 1})
+
+    def test_the_seed_decides(self, name, data):
+        first, same, other = made(name, data, 1), made(name, data, 1), made(name, data, 2)
+        pairs = zip(first.state_dict().values(), same.state_dict().values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+        floating = [(a, b) for a, b in zip(first.state_dict().values(), other.state_dict().values(), strict=True) if a.abs().sum() > 0]
+        assert not floating or any(not torch.equal(a, b) for a, b in floating)
+
+    def test_building_leaves_the_global_stream_alone(self, name, data):
+        torch.manual_seed(3)
+        expected = torch.rand(1)
+        torch.manual_seed(3)
+        made(name, data)
+        assert torch.equal(torch.rand(1), expected)
+
+    def test_samples(self, name, data):
+        method = made(name, data)
+        method.sampling = SamplingConfig(n=40, steps=5)
+        first, second = (method.sample(40, torch.Generator().manual_seed(4)) for _ in range(2))
+        assert first.x.shape == (40, *data.spec.shape)
+        assert first.x.isfinite().all()
+        assert first.x.dtype == torch.float32
+        assert torch.equal(first.x, second.x)
+
+    def test_energy_has_one_value_per_example_and_a_gradient(self, name, data):
+        method = made(name, data)
+        x = torch.randn(6, *data.spec.shape)
+        try:
+            value = method.energy(x)
+        except NoEnergy as reason:
+            assert str(reason)
+            return
+        assert value.shape == (6,)
+        assert value.isfinite().all()
+        torch.testing.assert_close(method.energy_function()(x), value)
+        if name != "data":
+            assert gradient(method.energy_function(), x).shape == x.shape
+
+
+@pytest.mark.parametrize("name", TRAINED)
+class TestEveryTrainedMethod:
+    def test_state_dict_holds_all_that_the_next_update_depends_on(self, name, data):
+        whole, first, second = made(name, data), made(name, data), made(name, data, seed=9)
+        trained(whole, data, 0, 6)
+        generator = trained(first, data, 0, 3)
+        second.load_state_dict(first.state_dict())
+        trained(second, data, 3, 6, generator)
+        for key, value in whole.state_dict().items():
+            assert torch.equal(value, second.state_dict()[key]), key
+
+    def test_cost_is_as_declared(self, name, data, monkeypatch):
+        """Examples whose energy is differentiated, by hand or by autograd, counted while one update runs."""
+        method, counted, seen = made(name, data), [], []
+        for hand in ("grad", "value_and_grad"):
+            plain = getattr(BasedEnergy, hand)
+            monkeypatch.setattr(BasedEnergy, hand, lambda self, x, plain=plain: counted.append(len(x)) or plain(self, x))
+        forward, grad = BasedEnergy.forward, torch.autograd.grad
+
+        def watched_forward(self, x):
+            if torch.is_grad_enabled():
+                seen.append((len(counted), len(x)))
+            return forward(self, x)
+
+        def watched_grad(*args, **kwargs):
+            counted.append(sum(size for _, size in seen))
+            return grad(*args, **kwargs)
+
+        monkeypatch.setattr(BasedEnergy, "forward", watched_forward)
+        monkeypatch.setattr(torch.autograd, "grad", watched_grad)
+        trained(method, data, 0, 1)
+        assert sum(counted) == method.gradient_evaluations_per_step
+
+    def test_learns_the_sign_of_the_energy(self, name, prepared):
+        """After a short training data have lower energy than noise, relative to the base from which training started."""
+        data = Prepared(prepared["eight_gaussians"])
+        settings = {"batch_size": 32, "optimiser": {"learning_rate": 0.01}}
+        method = build(name, data.spec, settings, network=SMALL, iterations=300)
+        trained(method, data, 0, 300)
+        x = torch.from_numpy(data.split("test")[:2000])
+        noise = method.base.sample(2000, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            gap = (method.energy(noise) - method.base(noise)).mean() - (method.energy(x) - method.base(x)).mean()
+        assert gap > 0.1
+
+    def test_evaluates_the_average_not_the_live_weights(self, name, data):
+        method = made(name, data)
+        trained(method, data)
+        x = torch.randn(3, *data.spec.shape)
+        with torch.no_grad():
+            before = method.energy(x)
+            for parameter in method.learner.network.parameters():
+                parameter.add_(1.0)
+        assert torch.equal(method.energy(x), before)

@@ -1,0 +1,149 @@
+"""What every metric family promises."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ebmpipe import registry
+from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable, SampleMetric
+
+FAMILIES: dict[str, type[Metric]] = registry.load_all("metrics")
+Maker = Callable[..., Evaluation]
+
+
+@pytest.fixture(params=["plane", "pictures"])
+def make(request: pytest.FixtureRequest) -> Maker:
+    maker: Maker = request.getfixturevalue(request.param)
+    return maker
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest, make: Maker) -> Metric:
+    metric = FAMILIES[request.param]()
+    if not metric.applies(make().spec):
+        pytest.skip("means nothing on these data")
+    return metric
+
+
+def noise_like(evaluation: Evaluation, **fields: Any) -> Evaluation:
+    """The same evaluation of a run that learnt nothing: wide noise for samples, and its energy if there was one."""
+    rng = np.random.default_rng(5)
+    samples = evaluation.spec.mean + 3 * evaluation.spec.std * rng.standard_normal(evaluation.test.shape)
+    energy = None if evaluation.log_unnormalised is None else lambda x: -(x**2).sum(axis=1) / 18
+    return replace(evaluation, samples={"fresh": samples}, log_unnormalised=energy, cache={}, **fields)
+
+
+def test_every_family_applies_somewhere(plane: Maker, pictures: Maker) -> None:
+    for name, metric in FAMILIES.items():
+        assert any(metric().applies(make().spec) for make in (plane, pictures)), name
+
+
+def test_ids_are_well_formed_and_belong_to_one_family() -> None:
+    ids = [i for family in FAMILIES.values() for i in family.ids]
+    assert len(ids) == len(set(ids))
+    assert all(re.fullmatch("[a-z][a-z0-9_]*", i) for i in ids)
+    assert all(info.description for family in FAMILIES.values() for info in family.ids.values())
+
+
+def test_declared_ids_are_yielded_once_with_their_unit(family: Metric, make: Maker) -> None:
+    rows = list(family.compute(make()))
+    assert sorted(row.metric for row in rows) == sorted(family.reports(make())) == sorted(family.ids)
+    for row in rows:
+        assert row.status == "ok"
+        assert row.value is not None
+        assert np.isfinite(row.value)
+        assert row.stderr is None or row.stderr >= 0
+        assert row.unit == family.ids[row.metric].unit
+        assert type(row.value) is float
+
+
+def test_held_out_data_score_better_than_noise(family: Metric, make: Maker) -> None:
+    real, noise = (
+        {row.metric: row.value for row in family.compute(evaluation)} for evaluation in (make(), noise_like(make()))
+    )
+    for metric, info in family.ids.items():
+        if info.better == "lower":
+            assert real[metric] < noise[metric]
+        elif info.better == "higher":
+            assert real[metric] > noise[metric]
+
+
+def test_the_stream_of_randomness_determines_the_numbers(family: Metric, make: Maker) -> None:
+    evaluation = make()
+    first = list(family.compute(evaluation))
+    assert list(family.compute(evaluation)) == first, "a filled cache changes the numbers"
+    assert list(family.compute(make())) == first
+
+
+def test_inputs_are_left_alone(family: Metric, make: Maker) -> None:
+    evaluation = make()
+    arrays = [evaluation.test, evaluation.train, evaluation.samples["fresh"]]
+    before = [a.copy() for a in arrays]
+    list(family.compute(evaluation))
+    assert all(np.array_equal(a, b) for a, b in zip(arrays, before, strict=True))
+
+
+def test_sources_are_named_and_do_not_change_one_another(family: Metric, make: Maker) -> None:
+    if not isinstance(family, SampleMetric):
+        pytest.skip("looks at no samples")
+    evaluation = make()
+    alone = list(family.compute(evaluation))
+    other = noise_like(evaluation).samples["fresh"]
+    rows = list(family.compute(replace(evaluation, samples={"other": other, "fresh": evaluation.samples["fresh"]}, cache={})))
+    assert [row for row in rows if "@" not in row.metric] == alone
+    assert sorted(row.metric for row in rows if "@" in row.metric) == sorted(f"{i}@other" for i in family.ids)
+
+
+def test_samples_that_are_not_finite_are_refused_alone(family: Metric, make: Maker) -> None:
+    if not isinstance(family, SampleMetric):
+        pytest.skip("looks at no samples")
+    evaluation = make()
+    broken = evaluation.samples["fresh"].copy()
+    broken[:3].flat[0], broken[7].flat[0] = np.nan, np.inf
+    rows = list(family.compute(replace(evaluation, samples=dict(evaluation.samples, broken=broken))))
+    good, bad = ([row for row in rows if ("@" in row.metric) is refused] for refused in (False, True))
+    assert all(row.status == "ok" for row in good)
+    assert {row.metric for row in bad} == {f"{i}@broken" for i in family.ids}
+    assert all(row.value is None and row.status == f"not available: 2 of {len(broken)} samples are not finite" for row in bad)
+
+
+def test_bad_samples_are_refused(family: Metric, make: Maker) -> None:
+    if not isinstance(family, SampleMetric):
+        pytest.skip("looks at no samples")
+    evaluation = make()
+    with pytest.raises(ValueError, match="event shape"):
+        list(family.compare(evaluation.test[..., :1], evaluation))
+    with pytest.raises(NotAvailable, match="too few"):
+        list(family.compare(evaluation.test[:1], evaluation))
+    with pytest.raises(NotAvailable, match="no samples"):
+        list(family.compute(replace(evaluation, samples={})))
+
+
+def test_unavailable_names_every_id_and_the_reason(family: Metric, make: Maker) -> None:
+    rows = list(family.unavailable(NotAvailable("the moon is full"), make()))
+    assert {row.metric for row in rows} == set(family.ids)
+    assert all(row.value is None and row.status == "not available: the moon is full" for row in rows)
+
+
+def test_no_number_is_never_a_number() -> None:
+    family = FAMILIES["mmd"]()
+    with pytest.raises(NotAvailable, match="mmd came out as nan"):
+        family.measured("mmd", float("nan"))
+    assert family.measured("mmd", 1.0, stderr=float("inf")) == Measurement("mmd", 1.0, "MMD²")
+
+
+def test_metrics_load_without_heavy_libraries() -> None:
+    code = (
+        "import sys; from ebmpipe import registry; registry.load_all('metrics')\n"
+        "print([m for m in ('torch', 'torchmetrics', 'sklearn', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

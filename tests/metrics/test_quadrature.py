@@ -1,0 +1,180 @@
+"""log Z, likelihoods and divergences against closed forms; improper densities refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ebmpipe.metrics.base import Evaluation, Measurement, NotAvailable
+from ebmpipe.metrics.estimators.hints import Hints
+from ebmpipe.metrics.quadrature import Quadrature, density_grid, log_partition
+
+Maker = Callable[..., Evaluation]
+TWO_PI = 2 * np.pi
+
+
+def rows(evaluation: Evaluation) -> dict[str, Measurement]:
+    return {row.metric: row for row in Quadrature().compute(evaluation)}
+
+
+def bump(x: np.ndarray, centre: Any = (0.0, 0.0), sd: float = 1.0) -> np.ndarray:
+    """exp of it integrates to 2 π sd²."""
+    return -((x - np.asarray(centre)) ** 2).sum(axis=1) / (2 * sd**2)
+
+
+@pytest.mark.parametrize("sd", [1e-3, 0.01, 0.1, 1.0, 30.0, 1000.0])
+@pytest.mark.parametrize("centre", [(0.0, 0.0), (3.1, -0.7), (47.0, 11.0)])
+def test_gaussian(sd: float, centre: tuple[float, float]) -> None:
+    at = np.array([centre])
+    log_z, info = log_partition(lambda x: bump(x, centre, sd), half_width=4, hints=Hints(at, bump(at, centre, sd)))
+    assert log_z == pytest.approx(np.log(TWO_PI * sd**2), abs=1e-5)
+    assert info.moved_by_refinement < 1e-4
+    assert info.moved_by_widening < 1e-4
+
+
+def test_tilt_moves_the_mass_away_from_the_box() -> None:
+    log_z, _ = log_partition(lambda x: bump(x, sd=1.5) + x @ [9.0, -4.0], half_width=3)
+    assert log_z == pytest.approx(np.log(TWO_PI * 1.5**2) + (81 + 16) * 1.5**2 / 2, abs=1e-6)
+
+
+def test_correlated_gaussian() -> None:
+    precision = np.array([[2.0, 1.9], [1.9, 2.0]])
+    log_z, _ = log_partition(lambda x: -np.einsum("ni,ij,nj->n", x, precision, x) / 2)
+    assert log_z == pytest.approx(np.log(TWO_PI) - np.log(np.linalg.det(precision)) / 2, abs=1e-6)
+
+
+def test_constants_shift_log_z_without_overflow() -> None:
+    for constant in (-1e5, 1e5):
+        log_z, _ = log_partition(lambda x, c=constant: bump(x) + c)  # type: ignore[misc]
+        assert log_z - constant == pytest.approx(np.log(TWO_PI), abs=1e-6)
+
+
+def spikes(x: np.ndarray, sd: float) -> np.ndarray:
+    """Half of the mass in four narrow Gaussians, half in a wide one; integrates to 1."""
+    wide = bump(x, sd=3.0) - np.log(TWO_PI * 9.0)
+    narrow = [bump(x, c, sd) - np.log(TWO_PI * sd**2) for c in ((2, 0), (0, 2), (-2, 0), (0.3, -1.1))]
+    return np.logaddexp(wide, np.logaddexp.reduce(narrow) - np.log(4)) - np.log(2)
+
+
+def test_mixture_is_refined_where_it_is_narrow() -> None:
+    smooth = log_partition(lambda x: spikes(x, 1.0), half_width=4)
+    log_z, info = log_partition(lambda x: spikes(x, 0.02), half_width=4)
+    assert smooth[0] == pytest.approx(0, abs=1e-8)
+    assert log_z == pytest.approx(0, abs=1e-5)
+    assert smooth[1].nodes < info.nodes < 400_000
+
+
+def test_hints_reveal_spikes_between_the_nodes() -> None:
+    sd, rng = 2e-4, np.random.default_rng(0)
+    points = np.concatenate([c + sd * rng.standard_normal((20, 2)) for c in ((2, 0), (0, 2), (-2, 0), (0.3, -1.1))])
+    blind, _ = log_partition(lambda x: spikes(x, sd), half_width=4)
+    seeing, _ = log_partition(lambda x: spikes(x, sd), half_width=4, hints=Hints(points, spikes(points, sd)))
+    assert blind == pytest.approx(np.log(0.5), abs=1e-3), "the test is too easy"
+    assert seeing == pytest.approx(0, abs=1e-5)
+
+
+def test_kinks() -> None:
+    log_z, _ = log_partition(lambda x: -np.abs(x - 0.123).sum(axis=1))
+    assert log_z == pytest.approx(np.log(4), abs=1e-4)
+
+
+def test_polynomial_tail_needs_a_wide_box() -> None:
+    log_z, info = log_partition(lambda x: -1.5 * np.log1p((x**2).sum(axis=1)))
+    assert log_z == pytest.approx(np.log(TWO_PI), abs=1e-4)
+    assert info.half_width > 1e4
+
+
+@pytest.mark.parametrize(
+    "improper",
+    [
+        pytest.param(lambda x: np.zeros(len(x)), id="flat"),
+        pytest.param(lambda x: (x**2).sum(axis=1), id="growing"),
+        pytest.param(lambda x: x[:, 0], id="linear"),
+        pytest.param(lambda x: -np.log1p((x**2).sum(axis=1)), id="inverse square"),
+        pytest.param(lambda x: -(x[:, 0] ** 2) / 2, id="ridge"),
+        pytest.param(lambda x: -((x @ [0.8, 0.6] - 1.7) ** 2) / 0.2, id="oblique ridge"),
+        pytest.param(lambda x: -np.abs(x @ [0.96, 0.28]) - np.logaddexp(0, -x @ [-0.28, 0.96]), id="half a ridge"),
+    ],
+)
+def test_improper_densities_are_refused(improper: Callable[[np.ndarray], np.ndarray]) -> None:
+    with pytest.raises(NotAvailable, match="quadrature did not converge"):
+        log_partition(improper, half_width=4)
+
+
+@pytest.mark.parametrize(("value", "reason"), [(np.nan, "not finite"), (np.inf, "not finite"), (-np.inf, "zero everywhere")])
+def test_values_that_no_density_has_are_refused(value: float, reason: str) -> None:
+    with pytest.raises(NotAvailable, match=reason):
+        log_partition(lambda x: np.full(len(x), value))
+
+
+def test_too_rough_a_density_is_refused() -> None:
+    with pytest.raises(NotAvailable, match="do not resolve"):
+        log_partition(lambda x: bump(x) + np.sin(1e5 * x).sum(axis=1), max_evaluations=300_000)
+
+
+def test_senseless_box_is_refused() -> None:
+    with pytest.raises(ValueError, match="no box"):
+        log_partition(bump, half_width=0)
+
+
+def test_energy_is_called_in_chunks() -> None:
+    sizes = []
+
+    def counting(x: np.ndarray) -> np.ndarray:
+        sizes.append(len(x))
+        return bump(x)
+
+    _, info = log_partition(counting)
+    assert max(sizes) <= 65_536
+    assert info.nodes <= sum(sizes) < 200_000
+
+
+def test_nll_and_gap_of_the_truth(plane: Maker) -> None:
+    evaluation = plane(log_unnormalised=lambda x: plane().density.log_density(x) + 5)
+    found = rows(evaluation)
+    assert found["log_z"].value == pytest.approx(5, abs=1e-6)
+    nll, gap = found["nll"], found["nll_gap"]
+    assert nll.value == pytest.approx(-evaluation.density.log_density(evaluation.test).mean(), abs=1e-6)
+    assert nll.stderr is not None
+    assert abs(nll.value - evaluation.spec.entropy) < 4 * nll.stderr
+    assert gap.value == pytest.approx(0, abs=1e-6)
+    assert nll.n == gap.n == len(evaluation.test)
+
+
+def test_gap_is_the_divergence_between_gaussians(plane: Maker, gaussian: Any) -> None:
+    true, model = gaussian(), gaussian(mean=(0.2, -0.4), sd=1.1)
+    evaluation = plane(n=20_000, log_unnormalised=lambda x: 3 * np.ones(len(x)) + model.log_density(x))
+    ratio = true.sd**2 / model.sd**2
+    divergence = ratio - 1 - np.log(ratio) + ((true.mean - model.mean) ** 2).sum() / (2 * model.sd**2)
+    gap, nll = rows(evaluation)["nll_gap"], rows(evaluation)["nll"]
+    assert abs(gap.value - divergence) < 4 * gap.stderr
+    assert gap.stderr < nll.stderr
+
+
+def test_gap_and_nll_that_do_not_exist_say_why(plane: Maker) -> None:
+    found = rows(plane(density=None))
+    assert found["nll_gap"].status == "not available: the true density is unknown"
+    assert found["nll"].status == "ok"
+    half = rows(plane(log_unnormalised=lambda x: np.where((x > 9).all(axis=1), bump(x, (12, 12)), bump(x) - 800)))
+    assert half["nll"].status == "ok"
+    with pytest.raises(NotAvailable, match="the run has no energy"):
+        rows(plane(log_unnormalised=None))
+
+
+def test_zero_density_at_test_points_is_no_likelihood(plane: Maker) -> None:
+    box = rows(plane(log_unnormalised=lambda x: np.where((np.abs(x) <= [1.5, 2.25]).all(axis=1), 0.0, -np.inf), samples=np.zeros((0, 2))))
+    assert box["nll"].value is None
+    assert "zero density" in box["nll"].status
+
+
+def test_density_grid_is_normalised_and_runs_along_y() -> None:
+    log_z, _ = log_partition(lambda x: bump(x, (1.0, -0.5)))
+    x, y, log_p = density_grid(lambda p: bump(p, (1.0, -0.5)), log_z, (-5, 7, -6, 5), n=150)
+    assert x.shape == y.shape == (150,)
+    assert log_p.shape == (150, 150)
+    assert np.exp(log_p).sum() * (x[1] - x[0]) * (y[1] - y[0]) == pytest.approx(1, abs=1e-6)
+    row, column = np.unravel_index(log_p.argmax(), log_p.shape)
+    assert (x[column], y[row]) == pytest.approx((1.0, -0.5), abs=0.05)

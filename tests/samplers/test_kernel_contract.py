@@ -1,0 +1,105 @@
+"""What every kernel must do, whatever it samples."""
+
+import pytest
+import torch
+
+from ebmpipe import registry
+from ebmpipe.samplers import run
+
+#: Settings under which each kernel moves well on a standard Gaussian. A new kernel adds its line.
+SETTINGS = {"ula": {"step_size": 0.5}, "mala": {"step_size": 0.5}}
+SHAPES = [(1,), (2,), (10,), (1, 4, 4)]
+
+
+def kernel_of(name, **changes):
+    return registry.load("samplers", name)(**{**SETTINGS[name], **changes})
+
+
+def gaussian(x):
+    return x.flatten(1).square().sum(1) / 2
+
+
+class Counting:
+    """A Gaussian energy that offers its gradient and counts the examples it was asked for."""
+
+    def __init__(self):
+        self.gradients = 0
+
+    def __call__(self, x):
+        return gaussian(x)
+
+    def grad(self, x):
+        self.gradients += len(x)
+        return x.clone()
+
+    def value_and_grad(self, x):
+        self.gradients += len(x)
+        return gaussian(x), x.clone()
+
+
+def test_every_kernel_is_tested():
+    assert set(registry.names("samplers")) == set(SETTINGS)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+class TestContract:
+    @pytest.mark.parametrize("shape", SHAPES)
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("n", [1, 5])
+    def test_shapes_types_and_acceptance(self, name, shape, dtype, n):
+        kernel, generator = kernel_of(name), torch.Generator().manual_seed(0)
+        x = torch.randn(n, *shape, dtype=dtype)
+        before = x.clone()
+        state = kernel.init(gaussian, x)
+        state, info = kernel.step(gaussian, state, generator)
+        assert state.x.shape == x.shape
+        assert state.x.dtype == dtype
+        assert info.accept_prob.shape == (n,)
+        assert ((info.accept_prob >= 0) & (info.accept_prob <= 1)).all()
+        assert torch.equal(x, before), "the caller's tensor was changed"
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_cached_values_equal_recomputed_ones(self, name, shape):
+        kernel, generator = kernel_of(name), torch.Generator().manual_seed(0)
+        state = kernel.init(gaussian, torch.randn(6, *shape, dtype=torch.float64))
+        for _ in range(5):
+            state, _ = kernel.step(gaussian, state, generator)
+            if state.energy is not None:
+                torch.testing.assert_close(state.energy, gaussian(state.x))
+            if state.gradient is not None:
+                torch.testing.assert_close(state.gradient, state.x)
+
+    def test_a_run_split_in_two_is_the_same_run(self, name):
+        x = torch.randn(4, 3)
+        whole, _ = run(kernel_of(name), gaussian, x, 9, torch.Generator().manual_seed(1))
+        generator = torch.Generator().manual_seed(1)
+        half, _ = run(kernel_of(name), gaussian, x, 4, generator)
+        again, _ = run(kernel_of(name), gaussian, half, 5, generator)
+        assert torch.equal(whole, again)
+
+    def test_only_the_given_generator_matters(self, name):
+        x = torch.randn(4, 3)
+        torch.manual_seed(1)
+        first, _ = run(kernel_of(name), gaussian, x, 5, torch.Generator().manual_seed(7))
+        torch.manual_seed(2)
+        second, _ = run(kernel_of(name), gaussian, x, 5, torch.Generator().manual_seed(7))
+        assert torch.equal(first, second)
+
+    @pytest.mark.parametrize("steps", [0, 1, 7])
+    def test_gradients_are_as_many_as_declared(self, name, steps):
+        energy, kernel = Counting(), kernel_of(name)
+        _, summary = run(kernel, energy, torch.randn(11, 2), steps, torch.Generator().manual_seed(0))
+        if steps:
+            assert energy.gradients == summary.gradient_evaluations == 11 * kernel.cost(steps)
+
+    def test_hand_written_gradients_change_nothing(self, name):
+        x = torch.randn(5, 2, dtype=torch.float64)
+        by_hand, _ = run(kernel_of(name), Counting(), x, 10, torch.Generator().manual_seed(3))
+        by_autograd, _ = run(kernel_of(name), gaussian, x, 10, torch.Generator().manual_seed(3))
+        torch.testing.assert_close(by_hand, by_autograd)
+
+    def test_bad_settings_are_refused(self, name):
+        with pytest.raises(ValueError, match="step_size"):
+            kernel_of(name, step_size=0.0)
+        with pytest.raises(ValueError, match="step_size"):
+            kernel_of(name, step_size=float("nan"))

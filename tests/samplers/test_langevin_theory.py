@@ -1,0 +1,78 @@
+"""Langevin kernels against closed forms. Tolerances are five standard errors of the estimates."""
+
+import math
+
+import pytest
+import torch
+
+from ebmpipe.samplers import MALA, ULA, run
+
+CHAINS = 20_000
+
+
+def gaussian(scale):
+    return lambda x: x.flatten(1).square().sum(1) / (2 * scale**2)
+
+
+def stationary(kernel, energy, shape, steps, start_scale, chains=CHAINS):
+    generator = torch.Generator().manual_seed(0)
+    x = start_scale * torch.randn(chains, *shape, generator=generator, dtype=torch.float64)
+    return run(kernel, energy, x, steps, generator)
+
+
+@pytest.mark.parametrize(("scale", "step"), [(0.7071, 0.6325), (1.0, 0.5), (2.0, 1.0)])
+@pytest.mark.parametrize("shape", [(1,), (2,), (1, 2, 2)])
+def test_ula_stationary_variance(scale, step, shape):
+    x, _ = stationary(ULA(step), gaussian(scale), shape, 100, scale)
+    expected = scale**2 / (1 - step**2 / (4 * scale**2))
+    assert abs(float(x.var()) - expected) < 5 * expected * math.sqrt(2 / x.numel())
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.5, 0.9])
+def test_ula_at_another_temperature(noise):
+    scale, step = 1.0, 0.5
+    kernel = ULA(step, noise)
+    x, summary = stationary(kernel, gaussian(scale), (2,), 100, scale)
+    expected = noise**2 / (1 - (1 - step**2 / (2 * scale**2)) ** 2)
+    assert abs(float(x.var()) - expected) < 5 * expected * math.sqrt(2 / x.numel())
+    assert summary.temperature == pytest.approx((noise / step) ** 2)
+
+
+@pytest.mark.parametrize(("shape", "step"), [((1,), 1.2), ((2,), 1.2), ((10,), 0.8), ((1, 4, 4), 0.7)])
+def test_mala_is_exact(shape, step):
+    """Moments of a Gaussian, from a start at the wrong scale, at a step where ULA's bias would show."""
+    x, summary = stationary(MALA(step), gaussian(1.0), shape, 150, 0.5, chains=8000)
+    values = x.flatten(1)
+    assert abs(float(values.mean())) < 5 / math.sqrt(values.numel())
+    assert abs(float(values.var()) - 1) < 5 * math.sqrt(2 / values.numel())
+    assert 0.4 < summary.acceptance < 0.95
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 10])
+def test_mala_acceptance_follows_the_step(dimension):
+    assert stationary(MALA(0.01), gaussian(1.0), (dimension,), 5, 1.0, 500)[1].acceptance > 0.99
+    assert stationary(MALA(10.0), gaussian(1.0), (dimension,), 5, 1.0, 500)[1].acceptance < 0.1
+
+
+def test_mala_satisfies_detailed_balance():
+    """From the target, (x, x') and (x', x) have one law: every antisymmetric statistic vanishes."""
+
+    def quartic(x):
+        return (x**4 / 4 - x**2 / 2).flatten(1).sum(1)
+
+    generator = torch.Generator().manual_seed(0)
+    grid = torch.linspace(-4, 4, 20_001, dtype=torch.float64)
+    weights = (-quartic(grid[:, None])).softmax(0)
+    x = grid[torch.multinomial(weights, 200_000, replacement=True, generator=generator)][:, None]
+    moved, _ = run(MALA(0.9), quartic, x, 1, generator)
+    for f, g in [(torch.sin, torch.exp), (torch.tanh, torch.square)]:
+        antisymmetric = f(x) * g(moved) - f(moved) * g(x)
+        assert abs(float(antisymmetric.mean())) < 5 * float(antisymmetric.std()) / math.sqrt(len(x))
+
+
+def test_mala_rejects_where_the_energy_is_infinite():
+    def half_line(x):
+        return torch.where(x[:, 0] > 0, x[:, 0], torch.full_like(x[:, 0], torch.inf))
+
+    x, _ = run(MALA(1.0), half_line, torch.ones(500, 1), 50, torch.Generator().manual_seed(0))
+    assert (x > 0).all()
