@@ -9,10 +9,12 @@ from typing import Any
 
 from ebmpipe import registry
 from ebmpipe.config import EvaluationConfig, RunConfig, SamplingConfig, WorkflowConfig
+from ebmpipe.config_reference import reference
 from ebmpipe.files import write_text
 
-CATALOGUE = "catalogue.json"
-SCHEMA = "config.schema.json"
+CATALOGUE = "workflow/schemas/catalogue.json"
+SCHEMA = "workflow/schemas/config.schema.json"
+REFERENCE = "config/README.md"
 
 
 def method_entry(method: Any) -> dict[str, Any]:
@@ -81,13 +83,14 @@ def catalogue() -> dict[str, Any]:
 
 
 def texts() -> dict[str, str]:
-    """File name -> content of what `write` writes."""
+    """Path below the project's folder -> content of each generated file."""
     both = {CATALOGUE: catalogue(), SCHEMA: WorkflowConfig.model_json_schema()}
-    return {name: json.dumps(value, indent=1, sort_keys=True) + "\n" for name, value in both.items()}
+    return {name: json.dumps(value, indent=1, sort_keys=True) + "\n" for name, value in both.items()} | {REFERENCE: reference()}
 
 
-def write(folder: Path) -> list[Path]:
-    """Write the schema and the catalogue into ``folder``; returns the paths."""
-    for name, text in texts().items():
-        write_text(folder / name, text)
-    return [folder / name for name in texts()]
+def write(project: Path) -> list[Path]:
+    """Write the generated files below ``project``; returns their paths."""
+    generated = texts()
+    for name, text in generated.items():
+        write_text(project / name, text)
+    return [project / name for name in generated]

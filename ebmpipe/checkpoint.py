@@ -14,9 +14,9 @@ from torch import Tensor
 from ebmpipe.files import atomic, digest, header
 
 
-def checkpoint_key(config: dict[str, Any], data_sha256: str) -> str:
-    """Names the training run that a checkpoint belongs to: another setting, revision or data set gives another key."""
-    return digest({"config": config, "data": data_sha256})[:16]
+def checkpoint_key(config: dict[str, Any], inputs: dict[str, str]) -> str:
+    """Names the training run that a checkpoint belongs to: another setting, revision or input (by checksum) gives another key."""
+    return digest({"config": config, "inputs": inputs})[:16]
 
 
 @dataclass

@@ -87,6 +87,7 @@ def train(
     settings: Annotated[str | None, typer.Option(help="The method's settings as JSON.")] = None,
     network: Annotated[str | None, typer.Option(help='The energy network as JSON, e.g. {"name": "mlp", "settings": {"width": 64}}.')] = None,
     gradient_evaluations: Annotated[int | None, typer.Option(min=1, help="Training budget.")] = None,
+    requires: Annotated[str | None, typer.Option(help='Labels of the runs it builds on, as JSON: {"backbone": "flow"}.')] = None,
     revisions: Annotated[str | None, typer.Option(help="Revisions of the members used, as JSON; written by the workflow.")] = None,
     results: Results = Path("results"),
     device: Device = "auto",
@@ -101,6 +102,7 @@ def train(
         "method": method,
         "seed": seed,
         "settings": parsed(settings),
+        "requires": parsed(requires),
         "revisions": parsed(revisions),
     }
     if network is not None:
@@ -194,12 +196,12 @@ def overview(runs: RunsOption, results: Results = Path("results")) -> None:
 
 @app.command()
 def schema(
-    folder: Annotated[Path, typer.Option(help="Where the schema and the catalogue go.")] = Path("workflow/schemas"),
+    project: Annotated[Path, typer.Option(help="The project's folder.")] = Path(),
 ) -> None:
-    """Write the config's JSON schema and the catalogue of everything the package offers."""
+    """Write what is generated: the config's JSON schema and reference, and the catalogue of everything the package offers."""
     from ebmpipe import catalogue
 
-    for path in catalogue.write(folder):
+    for path in catalogue.write(project):
         print(path)
 
 

@@ -67,6 +67,7 @@ class RunConfig(Model):
     gradient_evaluations: int = Field(
         10_000_000, ge=1, description="training budget: evaluations of the energy's gradient, in x or in the weights, for one example"
     )
+    requires: dict[str, Identifier] = Field({}, description="role -> label of the run, on the same data and seed, that this one builds on")
     revisions: dict[str, int] = Field({}, description="revisions of the members that the run uses")
 
 

@@ -14,12 +14,12 @@ from ebmpipe.config import EvaluationConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.features.lenet import load_extractor
 from ebmpipe.files import atomic, read_arrays, write_json
+from ebmpipe.loading import load_run
 from ebmpipe.methods.base import Method, NoEnergy
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable
 from ebmpipe.metrics.quadrature import density_grid, normalise
 from ebmpipe.provenance import Stopwatch, choose_device
 from ebmpipe.runs import RunFolder
-from ebmpipe.sampling import load_run
 from ebmpipe.seeding import numpy_generator
 
 #: Points per call of an energy: large enough to be efficient, small enough for any memory.

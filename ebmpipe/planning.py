@@ -138,6 +138,21 @@ class Plan:
         """Every run of the comparison."""
         return [Run(d, label, seed) for d, labels in self.labels.items() for label in labels for seed in self.seeds[d]]
 
+    def required(self, run: Run) -> dict[str, Run]:
+        """The runs that ``run`` builds on, by role.
+
+        Raises:
+            ConfigError: if a role is missing or unknown, or its label is not among the data set's.
+        """
+        given = (self.config["methods"][run.label] or {}).get("requires", {})
+        key, roles = f"methods.{run.label}.requires", self._method_entry(run.label).get("requires", list(given))
+        for role in given:
+            one_of(role, roles, key)
+        for role in roles:
+            if role not in given:
+                raise ConfigError(f"{key}: {self.method_of(run.label)} needs the label of its {role}, as in `requires: {{{role}: ...}}`")
+        return {role: Run(run.dataset, one_of(label, self.labels[run.dataset], f"{key}.{role}"), run.seed) for role, label in given.items()}
+
     def _kernel_revision(self, kernel: Settings, key: str) -> dict[str, int]:
         known = self.catalogue["samplers"]
         entry = known[one_of(kernel["name"], known, f"{key}.name")]
@@ -175,6 +190,7 @@ class Plan:
             "network": network | {"settings": merged(member["defaults"], network["settings"])},
             "settings": own,
             "gradient_evaluations": settings.get("gradient_evaluations") or defaults["gradient_evaluations"],
+            "requires": {role: other.label for role, other in self.required(run).items()},
             "revisions": revisions,
         }
 

@@ -26,6 +26,11 @@ class RunFolder:
         """The folder of one run under ``results``."""
         return cls(results / "runs" / dataset / label / f"seed{seed}")
 
+    @property
+    def results(self) -> Path:
+        """The results folder it lies in."""
+        return self.path.parents[3]
+
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 

@@ -10,22 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ebmpipe.checkpoint import load_model
 from ebmpipe.config import SamplingConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.files import write_arrays
-from ebmpipe.methods.base import Method, build
+from ebmpipe.loading import load_run
+from ebmpipe.methods.base import Method
 from ebmpipe.provenance import Stopwatch, choose_device
 from ebmpipe.runs import RunFolder
 from ebmpipe.seeding import torch_generator
-
-
-def load_run(folder: RunFolder, data: Prepared, device: str) -> Method:
-    """The trained method of a run, its files checked against the ledger."""
-    config = folder.config
-    method = build(config.method, data.spec, config.settings, config.seed, network=config.network, device=device)
-    method.load_state_dict(load_model(folder.verified("model.safetensors")))
-    return method
 
 
 def draw(method: Method, seed: int, device: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

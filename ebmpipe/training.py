@@ -19,7 +19,8 @@ from ebmpipe.config import RunConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.flops import FlopCounter
 from ebmpipe.files import digest, sha256, write_json, write_text
-from ebmpipe.methods.base import Method, build
+from ebmpipe.loading import make_run, required_folders
+from ebmpipe.methods.base import Method
 from ebmpipe.optimisation import Diverged
 from ebmpipe.progress import Progress
 from ebmpipe.provenance import Stopwatch, choose_device, commit, versions
@@ -65,11 +66,27 @@ def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
     write_text(path, text.getvalue())
 
 
-def make(config: RunConfig, data: Prepared, device: str) -> tuple[Method, int]:
+def make(config: RunConfig, data: Prepared, results: Path, device: str) -> tuple[Method, int]:
     """The method of a run and its number of updates. The schedule's length needs the cost, so it is built twice."""
-    arguments = (config.method, data.spec, config.settings, config.seed)
-    iterations = iterations_within(build(*arguments, network=config.network), config.gradient_evaluations)
-    return build(*arguments, network=config.network, iterations=iterations, device=device), iterations
+    iterations = iterations_within(make_run(config, data, results, device), config.gradient_evaluations)
+    return make_run(config, data, results, device, iterations), iterations
+
+
+def inputs(config: RunConfig, data_folder: Path, results: Path) -> dict[str, str]:
+    """Checksums of all that a run is made from: its data and the models it builds on."""
+    required = required_folders(config, results)
+    return {"data": sha256(data_folder / "data.safetensors")} | {role: sha256(f / "model.safetensors") for role, f in required.items()}
+
+
+def cost_of_required(config: RunConfig, results: Path) -> dict[str, dict[str, Any]]:
+    """What the runs that this one builds on cost, theirs included, by role: tables add it to its own."""
+    costs = {}
+    for role, folder in required_folders(config, results).items():
+        ledger = folder.ledger
+        costs[role] = {"label": config.requires[role], "wall_s": ledger["stages"]["train"]["wall_s"]} | {
+            key: ledger[key] for key in ("training_flops", "gradient_evaluations", "parameters", "required")
+        }
+    return costs
 
 
 def train(config: RunConfig, data_folder: Path, results: Path, device: str = "auto") -> RunFolder:
@@ -90,12 +107,13 @@ def train(config: RunConfig, data_folder: Path, results: Path, device: str = "au
     device = choose_device(device)
     folder = RunFolder.of(results, config.dataset, config.label, config.seed)
     data = Prepared(data_folder)
-    method, iterations = make(config, data, device)
+    method, iterations = make(config, data, results, device)
     batches = Batches(data, method.config.batch_size, config.seed, device) if iterations else None
     generator = torch_generator(config.seed, "noise", device=device)
 
     settings = config.model_dump(mode="json")
-    checkpoint_path = folder / f"checkpoints/{checkpoint_key(settings, sha256(data_folder / 'data.safetensors'))}.safetensors"
+    made_from = inputs(config, data_folder, results)
+    checkpoint_path = folder / f"checkpoints/{checkpoint_key(settings, made_from)}.safetensors"
     history: list[dict[str, Any]] = []
     first, flops, seconds_before = 0, 0, 0.0
     if checkpoint_path.exists():
@@ -167,7 +185,8 @@ def train(config: RunConfig, data_folder: Path, results: Path, device: str = "au
         step=done,
         iterations=iterations,
         config_hash=digest(settings),
-        data_sha256=sha256(data_folder / "data.safetensors"),
+        inputs=made_from,
+        required=cost_of_required(config, results),
         versions=versions(),
         commit=commit(),
         threads=torch.get_num_threads(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -47,6 +48,27 @@ class Samples:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What a method is made from.
+
+    Attributes:
+        spec: the data.
+        config: the method's settings.
+        network: the energy network.
+        iterations: length of the learning-rate schedule in updates.
+        generator: the ``init`` stream, for chains; weights come from torch's global stream.
+        required: the trained methods it builds on, by role.
+    """
+
+    spec: DataSpec
+    config: MethodConfig
+    network: NetworkConfig
+    iterations: int
+    generator: torch.Generator
+    required: Mapping[str, Method]
+
+
 def build_kernel(config: KernelConfig) -> samplers.Kernel:
     """The Markov kernel that ``config`` names.
 
@@ -72,7 +94,7 @@ class Method(nn.Module, ABC):
         references: where it comes from.
         Config: its settings, every field described, defaults from the source.
         kinds: the kinds of data it takes.
-        requires: roles of other runs it builds on.
+        requires: roles of other runs it builds on, such as ``backbone``; they arrive trained in `Setup.required`.
         trains: False for controls, which run no update.
         control: True for rows that only give the tables their scale.
     """
@@ -87,10 +109,10 @@ class Method(nn.Module, ABC):
     trains: ClassVar[bool] = True
     control: ClassVar[bool] = False
 
-    def __init__(self, spec: DataSpec, config: MethodConfig, network: NetworkConfig, iterations: int, generator: torch.Generator) -> None:
+    def __init__(self, setup: Setup) -> None:
         super().__init__()
-        self.spec, self.config = spec, config
-        self.base = GaussianLaw.of(spec)
+        self.spec, self.config = setup.spec, setup.config
+        self.base = GaussianLaw.of(setup.spec)
         self.sampling = SamplingConfig()
 
     @property
@@ -166,9 +188,10 @@ class Method(nn.Module, ABC):
 class EnergyMethod(Method):
     """A method that trains one energy network on top of the Gaussian base."""
 
-    def __init__(self, spec: DataSpec, config: MethodConfig, network: NetworkConfig, iterations: int, generator: torch.Generator) -> None:
-        super().__init__(spec, config, network, iterations, generator)
-        self.learner = Learner(self.trained(BasedEnergy(build_network(network, spec), spec)), config.optimiser, iterations)
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        energy = BasedEnergy(build_network(setup.network, setup.spec), setup.spec)
+        self.learner = Learner(self.trained(energy), setup.config.optimiser, setup.iterations)
 
     def trained(self, energy: BasedEnergy) -> nn.Module:
         """What is optimised: the energy, or a module around it."""
@@ -195,6 +218,7 @@ def build(
     *,
     network: NetworkConfig | None = None,
     iterations: int = 1000,
+    required: Mapping[str, Method] | None = None,
     device: str = "cpu",
 ) -> Method:
     """Make a method, initialised from the ``init`` stream of ``seed``.
@@ -206,20 +230,23 @@ def build(
         seed: root seed of the run.
         network: the energy network; an MLP if None.
         iterations: length of the learning-rate schedule in updates.
+        required: the trained methods it builds on, by role.
         device: where it lives.
 
     Raises:
         UnknownMember: if there is no such method.
-        ValueError: if it cannot take this kind of data, or a setting is wrong.
+        ValueError: if it cannot take this kind of data, a role is missing or unknown, or a setting is wrong.
     """
     method = registry.load("methods", name)
     if spec.kind not in method.kinds:
         raise ValueError(f"method {name!r} takes {', '.join(sorted(method.kinds))}; {spec.name} is {spec.kind}")
+    if set(required or {}) != set(method.requires):
+        raise ValueError(f"method {name!r} requires {', '.join(method.requires) or 'no other run'}; given: {', '.join(required or {}) or 'none'}")
     if not isinstance(config, MethodConfig):
         config = method.Config.model_validate(config or {})
     # Networks draw their initial weights from torch's global stream: give it the run's, and put the old one back.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "init", "weights"))
         generator = torch.Generator().manual_seed(derive(seed, "init", "chains"))
-        built: Method = method(spec, config, network or NetworkConfig(), iterations, generator)
+        built: Method = method(Setup(spec, config, network or NetworkConfig(), iterations, generator, required or {}))
     return built.to(device)

@@ -10,11 +10,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ebmpipe.config import MethodConfig, NetworkConfig
+from ebmpipe.config import MethodConfig
 from ebmpipe.energies import BasedEnergy, GaussianLaw, gradient, value_and_gradient
-from ebmpipe.methods.base import EnergyMethod, Reference
+from ebmpipe.methods.base import EnergyMethod, Reference, Setup
 from ebmpipe.optimisation import apply_gradients
-from ebmpipe.spec import DataSpec
 
 
 def contrast(log_ratio_data: Tensor, log_ratio_noise: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
@@ -79,9 +78,9 @@ class NCE(EnergyMethod):
     Config = NCEConfig
     config: NCEConfig
 
-    def __init__(self, spec: DataSpec, config: MethodConfig, network: NetworkConfig, iterations: int, generator: torch.Generator) -> None:
-        super().__init__(spec, config, network, iterations, generator)
-        self.noise = GaussianLaw.of(spec, self.config.noise_width)
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self.noise = GaussianLaw.of(setup.spec, self.config.noise_width)
 
     def trained(self, energy: BasedEnergy) -> nn.Module:
         return NormalisedEnergy(energy)

@@ -9,11 +9,10 @@ from pydantic import Field
 from torch import Tensor
 
 from ebmpipe import samplers
-from ebmpipe.config import KernelConfig, MethodConfig, NetworkConfig
+from ebmpipe.config import KernelConfig, MethodConfig
 from ebmpipe.energies import frozen
-from ebmpipe.methods.base import EnergyMethod, Reference, build_kernel
+from ebmpipe.methods.base import EnergyMethod, Reference, Setup, build_kernel
 from ebmpipe.optimisation import apply_gradients
-from ebmpipe.spec import DataSpec
 
 
 class PCDConfig(MethodConfig):
@@ -46,12 +45,12 @@ class PCD(EnergyMethod):
     positions: Tensor
     ages: Tensor
 
-    def __init__(self, spec: DataSpec, config: MethodConfig, network: NetworkConfig, iterations: int, generator: torch.Generator) -> None:
-        super().__init__(spec, config, network, iterations, generator)
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
         if self.config.chains < self.config.batch_size:
             raise ValueError(f"pcd needs at least as many chains as the batch has examples: {self.config.chains} < {self.config.batch_size}")
         self.kernel = build_kernel(self.config.kernel)
-        self.register_buffer("positions", self.base.sample(self.config.chains, generator))
+        self.register_buffer("positions", self.base.sample(self.config.chains, setup.generator))
         self.register_buffer("ages", torch.zeros(self.config.chains, dtype=torch.int64))
 
     @property

@@ -114,8 +114,8 @@ class Metric(ABC):
         value = float(value)
         if not math.isfinite(value):
             raise NotAvailable(f"{metric} came out as {value}")
-        known = stderr is not None and math.isfinite(stderr)
-        return Measurement(metric, value, self.ids[metric].unit, n, float(stderr) if known and stderr is not None else None)
+        error = float(stderr) if stderr is not None and math.isfinite(stderr) else None
+        return Measurement(metric, value, self.ids[metric].unit, n, error)
 
     def missing(self, metric: str, reason: object) -> Measurement:
         """The id ``metric`` without a value, and why."""

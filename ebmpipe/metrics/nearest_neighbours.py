@@ -56,7 +56,7 @@ class NearestNeighbours(SampleMetric):
         return spec.kind == "images"
 
     def compare(self, samples: np.ndarray, evaluation: Evaluation) -> Iterator[Measurement]:
-        rng = evaluation.rng(self.name)
+        samples, rng = checked(samples, evaluation.test), evaluation.rng(self.name)
         if "nearest_neighbours/test" not in evaluation.cache:
             evaluation.cache["nearest_neighbours/test"] = nearest_distances(subsample(evaluation.test, LIMIT, rng), evaluation.train)
         of_test = evaluation.cache["nearest_neighbours/test"]
@@ -64,7 +64,7 @@ class NearestNeighbours(SampleMetric):
             raise NotAvailable("most test examples are copies of training examples")
         # A stream of its own, so that the samples drawn do not depend on whether the test side was cached.
         rng = evaluation.rng(f"{self.name}/samples")
-        of_samples = nearest_distances(subsample(checked(samples, evaluation.test), LIMIT, rng), evaluation.train)
+        of_samples = nearest_distances(subsample(samples, LIMIT, rng), evaluation.train)
         ratios = [
             float(np.median(rng.choice(of_samples, len(of_samples))) / np.median(rng.choice(of_test, len(of_test))))
             for _ in range(RESAMPLES)

@@ -35,6 +35,16 @@ def density_grid(
     return x, y, evaluate(log_unnormalised, points).reshape(n, n) - log_z
 
 
+def box_about(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre and half-width of a square that holds ``points`` with a margin of a quarter of their extent or more.
+
+    Both are round in binary, hence so are the borders of all cells: a density with edges at round numbers has them between cells.
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    half_width = float(2.0 ** np.ceil(np.log2(0.75 * max((high - low).max(), 1e-9))))
+    return np.round((low + high) / half_width * 4) / 8 * half_width, half_width
+
+
 def normalise(evaluation: Evaluation) -> tuple[float, np.ndarray]:
     """log Z of the run's energy and the normalised log density at the test points, (n,); computed once per evaluation.
 
@@ -49,8 +59,7 @@ def normalise(evaluation: Evaluation) -> tuple[float, np.ndarray]:
         found = [s for s in evaluation.samples.values() if s.ndim == 2 and np.isfinite(s).all()]
         points = np.concatenate([evaluation.test, *(s[:5_000] for s in found)]).astype(np.float64)
         values = evaluate(energy, points)
-        low, high = evaluation.test.min(axis=0), evaluation.test.max(axis=0)
-        log_z, _ = log_partition(energy, (low + high) / 2, 0.75 * float((high - low).max()), Hints(points, values))
+        log_z, _ = log_partition(energy, *box_about(evaluation.test), Hints(points, values))
         evaluation.cache["quadrature/log_z"] = np.array(log_z)
         evaluation.cache["quadrature/log_p_test"] = values[: len(evaluation.test)] - log_z
     return float(evaluation.cache["quadrature/log_z"]), evaluation.cache["quadrature/log_p_test"]

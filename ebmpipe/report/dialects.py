@@ -113,7 +113,7 @@ class Html:
                 f"<h2>{title}</h2>", '<div class="wide"><table>',
                 "<thead><tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr></thead>",
                 "<tbody>", *rows, "</tbody></table></div>", *([f'<p class="foot">{foot}</p>'] if foot else []),
-                *([f'<ul class="foot">{"".join(f"<li>{note}</li>" for note in notes)}</ul>'] if notes else []), "",
+                *(['<ul class="foot">', *(f"<li>{note}</li>" for note in notes), "</ul>"] if notes else []), "",
             ]
         )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+import textwrap
 from html import escape
 from pathlib import Path
 
@@ -13,6 +13,10 @@ from ebmpipe.report.frames import read_tables
 from ebmpipe.report.numbers import duration, quantity, significant
 from ebmpipe.report.ranking import Comparison, Row
 
+#: Longest line of the embedded picture: docutils takes no more than 10,000 characters, and a browser skips line breaks in a data URI.
+LINE = 5000
+#: Labels that are named as equally good; the tables below name all.
+TIES = 5
 #: The host page centres a narrow column beside the rule graph and cuts off what is taller than the window. These rules hold only while
 #: the overview is shown: they give it the page's width, start it at the top, and put the rule graph below.
 CSS = """
@@ -27,9 +31,9 @@ div:has(> .grow > .py-2 > .prose .ebmpipe) { align-items: flex-start !important;
 .ebmpipe .wide { overflow-x: auto; }
 .ebmpipe table { border-collapse: collapse; margin: 4px 0; width: auto; font-size: 13px; }
 .ebmpipe th, .ebmpipe td { padding: 3px 12px 3px 0; text-align: right; white-space: nowrap; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
-.ebmpipe th { font-weight: 600; color: #555; border-bottom: 1px solid #777; }
+.ebmpipe th { font-weight: 600; color: #555; border-bottom: 1px solid #777; white-space: normal; vertical-align: bottom; }
 .ebmpipe th:first-child, .ebmpipe td:first-child, .ebmpipe .verdict td, .ebmpipe .verdict th { text-align: left; }
-.ebmpipe .verdict td { white-space: normal; }
+.ebmpipe .verdict td:nth-child(6) { white-space: normal; min-width: 9em; }
 .ebmpipe td b { color: #0b4f7d; font-weight: 700; }
 .ebmpipe code { background: none; padding: 0; color: inherit; font-weight: inherit; font-size: 0.95em; }
 .ebmpipe code::before, .ebmpipe code::after { content: none; }
@@ -41,53 +45,50 @@ div:has(> .grow > .py-2 > .prose .ebmpipe) { align-items: flex-start !important;
   div:has(> .grow > .py-2 > .prose .ebmpipe) { height: auto !important; width: 100%; }
   .ebmpipe .picture { overflow-x: auto; }
   .ebmpipe .picture img { min-width: 640px; max-width: none; }
+  .ebmpipe .verdict, .ebmpipe .verdict tbody { display: block; width: 100%; }
   .ebmpipe .verdict tr { display: block; border-bottom: 1px solid #777; padding: 4px 0; }
   .ebmpipe .verdict thead { display: none; }
-  .ebmpipe .verdict td { display: block; border: 0; padding: 0; }
-  .ebmpipe .verdict td[data-head]::before { content: attr(data-head) ": "; color: #555; }
+  .ebmpipe .verdict td { display: inline-block; border: 0; padding: 0 14px 0 0; white-space: normal; }
+  .ebmpipe .verdict td:nth-child(3) { display: block; }
+  .ebmpipe .verdict td::before { content: attr(data-head) ": "; color: #555; }
+  .ebmpipe .verdict td:first-child { font-weight: 700; }
 }
 """
 
 
-def names(rows: Iterable[Row]) -> str:
-    """Labels in a row."""
-    return ", ".join(f"<code>{escape(row.label)}</code>" for row in rows)
+def named(row: Row, bold: bool = False) -> str:
+    """A label, with its training time unless it is the bold one."""
+    seconds = row.costs["train_s"]
+    if bold:
+        return f"<b><code>{escape(row.label)}</code></b>"
+    return f"<code>{escape(row.label)}</code>" + (f" ({duration(seconds)})" if seconds is not None else "")
 
 
-def cost_of(row: Row) -> str:
-    """Seconds and gradient evaluations of training."""
-    seconds, evaluations, flops = row.costs["train_s"], row.costs["gradient_evaluations"], row.costs["training_flops"]
-    parts = [
-        duration(seconds) if seconds is not None else "",
-        f"{significant(evaluations).plain()} gradient evaluations" if evaluations else "",
-        f"{significant(flops).plain()} FLOPs" if flops else "",
-    ]
-    return ", ".join(filter(None, parts)) or "unknown"
+def number(comparison: Comparison, row: Row | None) -> str:
+    """A row's headline result."""
+    cell = row.cells[comparison.headline] if row and comparison.headline else None
+    return quantity(cell.mean, cell.sd).plain() if cell and cell.mean is not None else "n/a"
 
 
 def verdict(comparison: Comparison) -> list[tuple[str, str]]:
     """One data set's line: (heading, text) cells."""
-    metric = comparison.headline
     lost = sum(row.total - row.finished for row in comparison.rows)
-    lost_text = f"{lost} of {sum(row.total for row in comparison.rows)} runs" if lost else "none"
-    if metric is None or not comparison.best:
-        return [("Data set", f"<code>{escape(comparison.dataset)}</code>"), ("Best", "none: nothing to compare"), ("Result", ""), ("Training", ""),
-                ("As good", ""), ("Held-out data", ""), ("Diverged", lost_text)]  # fmt: skip
+    runs = sum(row.total for row in comparison.rows)
+    name, diverged = ("Data set", f"<code>{escape(comparison.dataset)}</code>"), ("Diverged", f"{lost} of {runs} runs" if lost else "none")
+    if comparison.headline is None or not comparison.best:
+        blank = [(title, "") for title in ("Result", "Training", "Gradient evaluations", "As good", "Held-out data")]
+        return [name, ("Best", "none to name"), *blank, diverged]
     best, *ties = comparison.best
-    cell = best.cells[metric]
-    as_good = names(ties) or "none"
-    cheapest = min((row for row in comparison.best if row.costs["train_s"] is not None), key=lambda row: row.costs["train_s"] or 0.0, default=best)
-    if ties and cheapest is not best:
-        as_good += f"; cheapest <code>{escape(cheapest.label)}</code>, {duration(cheapest.costs['train_s'] or 0.0)}"
-    control = next((row.cells[metric] for row in comparison.rows if row.control == "data"), None)
-    scale = quantity(control.mean, control.sd).plain() if control and control.mean is not None else "n/a"
-    if metric == "nll_gap" and scale == "n/a":
-        scale = "0 (true density)"
-    number = quantity(cell.mean, cell.sd).plain() if cell.mean is not None else "n/a"
+    seconds, evaluations = best.costs["train_s"], best.costs["gradient_evaluations"]
+    scale = number(comparison, next((row for row in comparison.rows if row.control == "data"), None))
+    more = f" and {len(ties) - TIES} more" if len(ties) > TIES else ""
     return [
-        ("Data set", f"<code>{escape(comparison.dataset)}</code>"), ("Best", f"<b><code>{escape(best.label)}</code></b>"),
-        ("Result", f"{escape(tables.column_title(metric, comparison))} <b>{number}</b>"), ("Training", cost_of(best)),
-        ("As good", as_good), ("Held-out data", scale), ("Diverged", lost_text),
+        name, ("Best", named(best, bold=True)),
+        ("Result", f"{escape(tables.column_title(comparison.headline, comparison))} <b>{number(comparison, best)}</b>"),
+        ("Training", duration(seconds) if seconds is not None else "unknown"),
+        ("Gradient evaluations", significant(evaluations).plain() if evaluations is not None else "unknown"),
+        ("As good", ", ".join(named(row) for row in ties[:TIES]) + more or "none"),
+        ("Held-out data", "0 (truth)" if comparison.headline == "nll_gap" and scale == "n/a" else scale), diverged,
     ]  # fmt: skip
 
 
@@ -106,12 +107,12 @@ def introduction(comparisons: list[Comparison]) -> str:
     spread = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     plural = "" if seeds[-1] == 1 else "s"
     count = f"{len(labels)} method{'s' if len(labels) > 1 else ''} on {len(comparisons)} data set{'s' if len(comparisons) > 1 else ''}"
-    return f"{count}, {spread} seed{plural} each. Result: mean ± standard deviation over seeds; as good: Welch's t-test does not tell it from the best."
+    return f"{count}, {spread} seed{plural} each. As good: what Welch's t-test does not tell from the best."
 
 
 def page(comparisons: list[Comparison], picture: bytes | None) -> str:
     """The whole fragment."""
-    image = base64.b64encode(picture).decode() if picture else ""
+    image = "\n".join(textwrap.wrap(base64.b64encode(picture).decode(), LINE)) if picture else ""
     parts = [
         f"<style>{CSS}</style>", '<div class="ebmpipe">', "<h1>Which method did best, and at what cost</h1>", f"<p>{introduction(comparisons)}</p>",
         verdicts(comparisons),

@@ -80,7 +80,7 @@ def table(comparison: Comparison, dialect: Dialect, foot: str = "") -> str:
 
 def left_out(comparisons: list[Comparison]) -> str:
     """A sentence on the metrics that are only in the CSV file."""
-    names = sorted({name for comparison in comparisons for name in comparison.metrics if name not in comparison.shown})
+    names = sorted({name for comparison in comparisons for name in comparison.metrics if name not in (*comparison.shown, *comparison.absent)})
     return f" Numbers that are neither better nor worse ({', '.join(names)}) are in summary.csv." if names else ""
 
 

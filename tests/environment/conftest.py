@@ -22,7 +22,7 @@ class Checkout:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.root = folder / "checkout"
+        self.root = folder / "a checkout"
         self.folder = folder
         self.path: list[Path] = []
         for name in ("Makefile", "pyproject.toml", "requirements/constraints.txt", "scripts/find-python", "scripts/make-environment"):

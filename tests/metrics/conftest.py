@@ -56,11 +56,11 @@ def plane() -> Callable[..., Evaluation]:
     """Makes an evaluation of 2-D samples against a Gaussian; further arguments replace its fields."""
     density = Gaussian()
 
-    def make(samples: np.ndarray | None = None, seed: int = 0, n: int = 1000, **fields: Any) -> Evaluation:
+    def make(drawn: np.ndarray | None = None, seed: int = 0, n: int = 1000, **fields: Any) -> Evaluation:
         rng = np.random.default_rng(1)
         spec = DataSpec("gaussian", "density", (2,), 0.0, 1.0, None, None, density.entropy(), Path())
         test, train = density.sample(n, rng), density.sample(n, rng)
-        own = density.sample(n, rng) if samples is None else samples
+        own = density.sample(n, rng) if drawn is None else drawn
         known: dict[str, Any] = {
             "spec": spec, "test": test, "train": train, "samples": {"fresh": own}, "primary": "fresh", "density": density,
             "rng": lambda name: numpy_generator(seed, name), "log_unnormalised": density.log_density,
@@ -74,11 +74,11 @@ def plane() -> Callable[..., Evaluation]:
 def pictures() -> Callable[..., Evaluation]:
     """Makes an evaluation of image samples against blobs; further arguments replace its fields."""
 
-    def make(samples: np.ndarray | None = None, seed: int = 0, n: int = 300, **fields: Any) -> Evaluation:
+    def make(drawn: np.ndarray | None = None, seed: int = 0, n: int = 300, **fields: Any) -> Evaluation:
         rng = np.random.default_rng(2)
         spec = DataSpec("blobs", "images", (1, 8, 8), -0.5, 0.6, 17, 10, None, Path())
         test, train = blobs(n, rng), blobs(n, rng)
-        own = blobs(n, rng) if samples is None else samples
+        own = blobs(n, rng) if drawn is None else drawn
         known: dict[str, Any] = {
             "spec": spec, "test": test, "train": train, "samples": {"fresh": own}, "primary": "fresh",
             "rng": lambda name: numpy_generator(seed, name), "features": spectrum, "extractor": "lenet",

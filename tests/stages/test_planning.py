@@ -29,7 +29,7 @@ def plan(config):
 
 def test_schema_and_catalogue_are_up_to_date():
     for name, text in catalogue_module.texts().items():
-        assert (SCHEMAS / name).read_text() == text, f"{name} is stale: run `ebmpipe schema`"
+        assert (ROOT / name).read_text() == text, f"{name} is stale: run `ebmpipe schema`"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

@@ -52,6 +52,13 @@ def run_setting(key):
     return setting
 
 
+def required_models(wildcards):
+    """The models of the runs that a run builds on."""
+    return [
+        f"{RESULTS}/runs/{run.dataset}/{run.label}/seed{run.seed}/model.safetensors" for run in PLAN.required(run_of(wildcards)).values()
+    ]
+
+
 def stage_setting(of):
     """A params function: the settings or revisions of a stage on the job's data set."""
 

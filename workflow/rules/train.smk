@@ -2,6 +2,7 @@ rule train:
     input:
         data=f"{DATA}/data.safetensors",
         card=f"{DATA}/card.json",
+        required=required_models,
     output:
         config=f"{RUN}/config.json",
         model=f"{RUN}/model.safetensors",
@@ -22,9 +23,10 @@ rule train:
         settings=run_setting("settings"),
         network=run_setting("network"),
         budget=run_setting("gradient_evaluations"),
+        requires=run_setting("requires"),
         revisions=run_setting("revisions"),
     shell:
         "ebmpipe train --dataset {wildcards.dataset} --label {wildcards.label} --seed {wildcards.seed}"
         " --method {params.method:q} --settings {params.settings:q} --network {params.network:q}"
-        " --gradient-evaluations {params.budget} --revisions {params.revisions:q}"
+        " --gradient-evaluations {params.budget} --requires {params.requires:q} --revisions {params.revisions:q}"
         " --results {params.results:q} > {log} 2>&1"

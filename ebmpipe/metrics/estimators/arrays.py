@@ -14,11 +14,13 @@ def checked(samples: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """``samples`` as float64 events of the same shape as those of ``reference``.
 
     Raises:
-        ValueError: if they are events of another shape: a fault of the caller.
+        ValueError: if they are events of another shape, or the reference is not finite: faults of the caller.
         NotAvailable: if a sampler broke down: fewer than two samples, or some that are not finite.
     """
     if samples.ndim != reference.ndim or samples.shape[1:] != reference.shape[1:]:
         raise ValueError(f"samples have event shape {samples.shape[1:]}, the data {reference.shape[1:]}")
+    if not np.isfinite(reference).all():
+        raise ValueError("the data that samples are compared with are not finite")
     if len(samples) < 2:
         raise NotAvailable(f"{len(samples)} samples are too few")
     finite = np.isfinite(samples.reshape(len(samples), -1)).all(axis=1)

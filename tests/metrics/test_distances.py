@@ -1,0 +1,225 @@
+"""Sample distances against closed forms, brute force, other people's code and their own standard errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ebmpipe.metrics.base import Evaluation, Measurement, NotAvailable, SampleMetric
+from ebmpipe.metrics.estimators.two_sample import gram, squared_mmd
+from ebmpipe.metrics.frechet import Frechet, between, frechet_distance
+from ebmpipe.metrics.kernel_distance import KernelDistance, polynomial
+from ebmpipe.metrics.mmd import MMD, gaussian_mixture, median_distance
+from ebmpipe.metrics.sliced_wasserstein import SlicedWasserstein
+
+Maker = Callable[..., Evaluation]
+
+
+def only(metric: SampleMetric, evaluation: Evaluation) -> Measurement:
+    (row,) = metric.compute(evaluation)
+    return row
+
+
+# Maximum mean discrepancy
+
+
+@pytest.mark.parametrize("kernel", [gaussian_mixture(1.3), polynomial])
+def test_squared_mmd_is_the_sum_over_pairs(kernel: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((300, 3)), 0.4 + rng.standard_normal((270, 3))
+    off = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (kernel(x, x), kernel(y, y))]
+    value, _ = squared_mmd(gram(kernel, x), gram(kernel, y), gram(kernel, x, y))
+    assert value == pytest.approx(sum(off) - 2 * kernel(x, y).mean(), rel=1e-10)
+
+
+def test_gaussian_mixture_has_the_documented_widths() -> None:
+    x, y = np.zeros((1, 2)), np.array([[3.0, 4.0]])
+    expected = np.mean([np.exp(-25 / (2 * (width * 1.7) ** 2)) for width in (2, 1, 1 / 2, 1 / 4, 1 / 8)])
+    assert gaussian_mixture(1.7)(x, y) == pytest.approx(expected, rel=1e-10)
+
+
+def test_squared_mmd_between_gaussians() -> None:
+    # Of N(0, I) and N(a, I) with a Gaussian kernel of width w: 2 (w²/(w²+2))^(d/2) (1 - exp(-‖a‖² / (2 (w²+2)))).
+    rng, width, shift = np.random.default_rng(0), 1.5, np.array([0.8, -0.3])
+    x, y = rng.standard_normal((2000, 2)), shift + rng.standard_normal((2000, 2))
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.asarray(np.exp(-((a[:, None] - b) ** 2).sum(axis=2) / (2 * width**2)))
+
+    expected = 2 * width**2 / (width**2 + 2) * (1 - np.exp(-(shift @ shift) / (2 * (width**2 + 2))))
+    value, error = squared_mmd(gram(kernel, x), gram(kernel, y), gram(kernel, x, y))
+    assert abs(value - expected) < 4 * error
+
+
+@pytest.mark.parametrize("kernel", [gaussian_mixture(1.8), polynomial])
+@pytest.mark.parametrize("shift", [0.0, 0.3])
+def test_the_standard_error_is_the_spread_over_samples(kernel: Callable[[np.ndarray, np.ndarray], np.ndarray], shift: float) -> None:
+    found = []
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        x, y = shift + rng.standard_normal((150, 2)), rng.standard_normal((200, 2))
+        found.append(squared_mmd(gram(kernel, x), gram(kernel, y), gram(kernel, x, y)))
+    values, errors = np.array(found).T
+    assert 0.8 < errors.mean() / values.std(ddof=1) < 1.6
+    if shift == 0:
+        assert abs(values.mean()) < 4 * values.std() / np.sqrt(len(values))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mmd_is_zero_between_equal_laws_and_not_otherwise(plane: Maker, seed: int) -> None:
+    density = plane().density
+    assert density is not None
+    samples = density.sample(1000, np.random.default_rng(seed + 10))
+    same, shifted = (only(MMD(), plane(samples + shift, seed)) for shift in (0.0, 0.3))
+    assert same.value is not None
+    assert abs(same.value) < 4 * same.stderr
+    assert shifted.value > 4 * shifted.stderr
+
+
+def test_mmd_does_not_depend_on_where_the_data_lie(plane: Maker) -> None:
+    here = plane()
+    there = replace(here, test=here.test + 1e6, samples={"fresh": here.samples["fresh"] + 1e6}, cache={})
+    assert only(MMD(), there).value == pytest.approx(only(MMD(), here).value, rel=1e-4)
+
+
+def test_bandwidth_depends_on_test_data_alone(plane: Maker) -> None:
+    x = np.random.default_rng(0).standard_normal((5000, 2))
+    assert median_distance(x) == pytest.approx(np.sqrt(2 * 2 * np.log(2)), rel=0.05)
+    assert median_distance(x) == median_distance(x.copy())
+    with pytest.raises(NotAvailable, match="all alike"):
+        list(MMD().compare(plane().samples["fresh"], plane(test=np.ones((50, 2)))))
+
+
+# Sliced Wasserstein
+
+
+def test_sliced_wasserstein_of_a_shift(plane: Maker) -> None:
+    evaluation = plane(n=4000)
+    shift = np.array([1.2, -0.9])
+    row = only(SlicedWasserstein(), replace(evaluation, samples={"fresh": evaluation.test + shift}, cache={}))
+    # W1 along a direction is |cos| of its angle to the shift, times its length; on average 2 / π.
+    assert row.value is not None
+    assert abs(row.value - 1.5 * 2 / np.pi) < 4 * row.stderr
+    assert only(SlicedWasserstein(), replace(evaluation, samples={"fresh": evaluation.test}, cache={})).value == 0
+
+
+def test_sliced_wasserstein_between_gaussians(plane: Maker) -> None:
+    evaluation = plane(n=20_000)
+    density = evaluation.density
+    assert density is not None
+    wide = density.mean + 2 * (density.sample(20_000, np.random.default_rng(8)) - density.mean)  # type: ignore[attr-defined]
+    row = only(SlicedWasserstein(), replace(evaluation, samples={"fresh": wide}, cache={}))
+    # Along every direction W1 of N(m, s²) and N(m, 4 s²) is s E|z|.
+    assert row.value == pytest.approx(0.7 * np.sqrt(2 / np.pi), rel=0.03)
+    assert row.n == 10_000
+
+
+def test_sliced_wasserstein_subsamples_the_larger_side(plane: Maker) -> None:
+    evaluation = plane()
+    assert only(SlicedWasserstein(), replace(evaluation, samples={"fresh": evaluation.samples["fresh"][:100]})).n == 100
+
+
+# Fréchet and kernel distance
+
+
+def test_frechet_between_known_gaussians() -> None:
+    diagonal = frechet_distance(np.array([1.0, 2.0]), np.diag([4.0, 9.0]), np.array([0.0, 0.0]), np.diag([1.0, 1.0]))
+    assert diagonal == pytest.approx(1 + 4 + (2 - 1) ** 2 + (3 - 1) ** 2, rel=1e-12)
+    rng = np.random.default_rng(0)
+    roots = rng.standard_normal((2, 5, 5))
+    a, b = (r @ r.T for r in roots)
+    from scipy.linalg import sqrtm
+
+    expected = np.trace(a + b) - 2 * np.trace(sqrtm(a @ b)).real
+    assert frechet_distance(np.zeros(5), a, np.zeros(5), b) == pytest.approx(expected, rel=1e-9)
+    assert frechet_distance(np.zeros(5), a, np.zeros(5), a) == pytest.approx(0, abs=1e-6)
+
+
+def test_frechet_with_singular_covariances() -> None:
+    a, b = np.diag([1.0, 0.0, 0.0]), np.diag([0.0, 1.0, 0.0])
+    assert frechet_distance(np.zeros(3), a, np.zeros(3), b) == pytest.approx(2, rel=1e-12)
+
+
+def test_frechet_agrees_with_torchmetrics() -> None:
+    torch = pytest.importorskip("torch")
+    fid = pytest.importorskip("torchmetrics.image.fid")
+
+    class Identity(torch.nn.Module):  # type: ignore[misc, name-defined]
+        num_features = 24
+
+        def forward(self, x: object) -> object:
+            return x
+
+    rng = np.random.default_rng(0)
+    mixing = rng.standard_normal((24, 24))
+    x, y = rng.standard_normal((500, 24)) @ mixing, 0.5 + rng.standard_normal((500, 24)) @ mixing.T
+    theirs = fid.FrechetInceptionDistance(feature=Identity(), input_img_size=(24,)).set_dtype(torch.float64)
+    theirs.update(torch.from_numpy(x), real=False)
+    theirs.update(torch.from_numpy(y), real=True)
+    assert between(x, y) == pytest.approx(float(theirs.compute()), rel=1e-6)
+
+
+def test_frechet_error_is_the_spread_over_samples(pictures: Maker) -> None:
+    def found(seed: int) -> Measurement:
+        rng = np.random.default_rng(seed)
+        x, y = rng.standard_normal((200, 1, 4, 2)), 0.3 + rng.standard_normal((200, 1, 4, 2))
+        return only(Frechet(), pictures(x, test=y, features=lambda images: images.reshape(len(images), -1)))
+
+    rows = [found(seed) for seed in range(40)]
+    values, errors = (np.array([getattr(row, key) for row in rows]) for key in ("value", "stderr"))
+    assert 0.7 < errors.mean() / values.std(ddof=1) < 1.4
+
+
+@pytest.mark.parametrize("family", [Frechet, KernelDistance])
+class TestFeatureDistances:
+    def test_unequal_numbers_are_made_equal(self, pictures: Maker, family: type[SampleMetric]) -> None:
+        evaluation = pictures()
+        assert only(family(), replace(evaluation, samples={"fresh": evaluation.samples["fresh"][:50]})).n == 50
+        assert only(family(), replace(evaluation, test=evaluation.test[:60])).n == 60
+
+    def test_ids_follow_the_extractor(self, pictures: Maker, family: type[SampleMetric]) -> None:
+        assert only(family(), pictures()).metric.endswith("_lenet")
+
+    def test_missing_features_are_no_number(self, pictures: Maker, family: type[SampleMetric]) -> None:
+        row = only(family(), pictures(features=None, extractor=None))
+        assert row.status == "not available: there is no feature network for these data"
+
+    def test_features_that_are_not_finite_are_no_number(self, pictures: Maker, family: type[SampleMetric]) -> None:
+        row = only(family(), pictures(features=lambda x: np.full((len(x), 4), np.nan)))
+        assert row.status == "not available: lenet features of the samples are not finite"
+
+    def test_samples_without_variance_are_no_number(self, pictures: Maker, family: type[SampleMetric]) -> None:
+        row = only(family(), pictures(np.repeat(pictures().test[:1], 100, axis=0)))
+        assert row.status == "not available: the features of the samples have no variance"
+
+    def test_features_of_wrong_shape_are_a_fault(self, pictures: Maker, family: type[SampleMetric]) -> None:
+        with pytest.raises(ValueError, match="features of shape"):
+            list(family().compute(pictures(features=lambda x: x)))
+
+    def test_features_are_computed_once(self, pictures: Maker, family: type[SampleMetric]) -> None:
+        calls = []
+        features = pictures().features
+        assert features is not None
+        evaluation = pictures(features=lambda x: calls.append(len(x)) or features(x))  # type: ignore[func-returns-value]
+        first = list(family().compute(evaluation))
+        assert list(family().compute(evaluation)) == first
+        assert len(calls) == 2
+
+
+def test_too_few_samples_for_a_covariance_are_no_number(pictures: Maker) -> None:
+    samples = pictures().samples["fresh"]
+    assert only(Frechet(), pictures(samples[:17])).status == "ok"
+    assert only(Frechet(), pictures(samples[:16])).status == (
+        "not available: 16 samples do not determine a covariance of 16 features; 17 are needed"
+    )
+
+
+def test_kernel_distance_with_unit_features_has_a_closed_form() -> None:
+    # Features on ±1: products are ±1, so k is 8 or 0 and MMD² follows from the probabilities p and q of +1: 16 (p - q)².
+    rng = np.random.default_rng(0)
+    x, y = (np.where(rng.random((2000, 1)) < p, 1.0, -1.0) for p in (0.7, 0.4))
+    value, error = squared_mmd(gram(polynomial, x), gram(polynomial, y), gram(polynomial, x, y))
+    assert abs(value - 16 * 0.3**2) < 4 * error
