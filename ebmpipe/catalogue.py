@@ -63,7 +63,15 @@ def catalogue() -> dict[str, Any]:
         "networks": {name: network_entry(member) for name, member in registry.load_all("nets").items()},
         "samplers": {name: sampler_entry(member) for name, member in registry.load_all("samplers").items()},
         "datasets": {
-            name: {"title": d.title, "kind": d.kind, "shape": list(d.shape), "classes": d.classes, "revision": d.revision}
+            name: {
+                "title": d.title,
+                "kind": d.kind,
+                "shape": list(d.shape),
+                "classes": d.classes,
+                "revision": d.revision,
+                "raw_files": list(d.raw_files),
+                "raw_folders": list(d.raw_folders),
+            }
             for name, d in registry.load_all("data").items()
         },
         "metrics": {

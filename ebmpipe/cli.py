@@ -89,6 +89,7 @@ def train(
     gradient_evaluations: Annotated[int | None, typer.Option(min=1, help="Training budget.")] = None,
     requires: Annotated[str | None, typer.Option(help='Labels of the runs it builds on, as JSON: {"backbone": "flow"}.')] = None,
     revisions: Annotated[str | None, typer.Option(help="Revisions of the members used, as JSON; written by the workflow.")] = None,
+    raw: Raw = None,
     results: Results = Path("results"),
     device: Device = "auto",
 ) -> None:
@@ -113,7 +114,7 @@ def train(
     if not (folder / "card.json").exists():
         from ebmpipe.preparing import prepare as prepare_data
 
-        prepare_data(dataset, folder)
+        prepare_data(dataset, folder, raw)
     done = run(RunConfig.model_validate(given), folder, results, device)
     ledger = done.ledger
     print(f"{done.path}: {ledger['status']} at step {ledger['step']}" + (f" ({ledger['reason']})" if ledger["reason"] else ""))

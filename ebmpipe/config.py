@@ -101,6 +101,7 @@ class LabelConfig(Model):
 class DatasetConfig(Model):
     """How the comparison runs on one data set (or, under defaults, on one kind of data). What is absent takes the kind's value."""
 
+    optional: bool = Field(False, description="leave the data set out, with a notice, where its raw files are not at hand")
     labels: list[Identifier] | None = Field(None, description="rows to run here; null: all")
     seeds: list[Seed] | None = Field(None, description="seeds here; null: the workflow's")
     gradient_evaluations: int | None = Field(None, ge=1, description="training budget of every method, in gradient evaluations")

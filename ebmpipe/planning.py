@@ -96,6 +96,11 @@ class Plan:
         self.datasets: dict[str, Settings] = {
             name: merged(config.get("defaults", {}).get(self._kind(name), {}), given) for name, given in config["datasets"].items()
         }
+        self.left_out = {name: missing for name, given in self.datasets.items() if given.get("optional") and (missing := self._missing(name))}
+        for name in self.left_out:
+            del self.datasets[name]
+        if not self.datasets:
+            raise ConfigError(f"datasets: none is at hand. {'; '.join(self.left_out.values())}")
         self.labels = {name: self._labels(name) for name in self.datasets}
         self.seeds: dict[str, list[int]] = {
             name: sorted(settings.get("seeds") or config.get("seeds", [0, 1])) for name, settings in self.datasets.items()
@@ -109,6 +114,16 @@ class Plan:
     def _kind(self, dataset: str) -> str:
         known = self.catalogue["datasets"]
         return str(known[one_of(dataset, known, "datasets")]["kind"])
+
+    def _missing(self, dataset: str) -> str | None:
+        """Why a data set cannot be prepared here, None if its raw files are at hand."""
+        entry = self.catalogue["datasets"][dataset]
+        raw = Path(self.raw_data) if self.raw_data else None
+        folders = [raw / name if raw else Path(name) for name in entry["raw_folders"] if raw or Path(name).is_absolute()]
+        for file in entry["raw_files"]:
+            if not any((folder / (file + ending)).is_file() for folder in folders for ending in ("", ".gz")):
+                return f"{dataset} is left out: {file} is in none of {', '.join(map(str, folders)) or 'no folder (set EBMPIPE_DATA_DIR)'}"
+        return None
 
     def method_of(self, label: str) -> str:
         """The method id behind a label."""

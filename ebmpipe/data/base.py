@@ -30,6 +30,8 @@ class DataSet(ABC):
         source: where the data come from (authors, year, or the package that ships them).
         licence: under which terms they may be used.
         transformations: what was done to the source, as a sentence.
+        raw_files: files that must be at hand, gzipped or not; none for sets that ship with a package or a formula.
+        raw_folders: where they are looked for, relative to the folder of raw data, or absolute.
         duplicates: how many images of a later split are identical to one of an earlier split because the source has them twice.
     """
 
@@ -45,6 +47,13 @@ class DataSet(ABC):
     licence: ClassVar[str]
     transformations: ClassVar[str]
     duplicates: ClassVar[int] = 0
+    raw_files: ClassVar[tuple[str, ...]] = ()
+    raw_folders: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def folders(cls, raw: Path | None) -> list[Path]:
+        """The folders to look for raw files in, given the folder of raw data."""
+        return [raw / name if raw is not None else Path(name) for name in cls.raw_folders if raw is not None or Path(name).is_absolute()]
 
     @abstractmethod
     def arrays(self, raw: Path | None) -> dict[str, np.ndarray]:

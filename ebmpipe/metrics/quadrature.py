@@ -12,7 +12,7 @@ from ebmpipe.metrics.estimators.hints import Hints, LogDensity, evaluate
 from ebmpipe.metrics.estimators.partition import log_partition
 from ebmpipe.spec import DataSpec
 
-__all__ = ["Quadrature", "density_grid", "log_partition", "normalise"]
+__all__ = ["Quadrature", "box_about", "density_grid", "log_partition", "normalise"]
 
 
 def density_grid(

@@ -79,15 +79,21 @@ class Latex:
     def mark(self, mark: str) -> str:
         return f"\\textsuperscript{{{mark}}}"
 
+    def stacked(self, cell: str) -> str:
+        """A heading on several lines, so that long names do not widen their column."""
+        name, *rest = cell.split(" ")
+        lines = [*(name.replace(r"\_", r"\_ ").split(" ") if len(name) > 14 else [name]), *([" ".join(rest)] if rest else [])]
+        return r"\shortstack[r]{" + r" \\ ".join(lines) + "}" if len(lines) > 1 else cell
+
     def table(self, title: str, head: list[str], body: list[list[str]], notes: list[str], foot: str) -> str:
         lines = [" & ".join(row) + r" \\" for row in body]
         tabular = [
-            r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}", r"\toprule", " & ".join(head) + r" \\", r"\midrule", *lines, r"\bottomrule",
-            r"\end{tabular}",
+            r"\begin{tabular}{@{}l" + "r" * (len(head) - 1) + "@{}}", r"\toprule", " & ".join(map(self.stacked, head)) + r" \\", r"\midrule",
+            *lines, r"\bottomrule", r"\end{tabular}",
         ]  # fmt: skip
-        below = [r"\par\smallskip\raggedright\footnotesize " + r" \\ ".join(notes)] if notes else []
+        below = [r"\par\smallskip\raggedright " + r" \\ ".join(notes)] if notes else []
         return "\n".join(
-            [r"\begin{table}", r"\centering\small\setlength{\tabcolsep}{4pt}", f"\\caption{{{title}. {foot}}}", *tabular, *below, r"\end{table}", ""]
+            [r"\begin{table}", f"\\caption{{{title}. {foot}}}", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}", *tabular, *below, r"\end{table}", ""]
         )
 
 

@@ -63,7 +63,7 @@ def line(row: Row, comparison: Comparison, dialect: Dialect, notes: Notes) -> li
     finished = f"{row.finished}/{row.total}"
     if row.reasons:
         finished += dialect.mark(notes.mark(f"{row.label}: " + "; ".join(row.reasons)))
-    name = dialect.name(row.label) + (dialect.text(" (control)") if row.control else "")
+    name = dialect.name(row.label) + (dialect.text(" (control)") if row.control and row.control != row.label else "")
     cells = [result(row.cells[metric], dialect, notes) for metric in comparison.shown]
     return [name, finished, *cells, *(cost(row.costs[key], dialect) for key in COSTS)]
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ebmpipe import registry
 from ebmpipe.metrics.base import Evaluation, Measurement, NotAvailable
 from ebmpipe.metrics.estimators.hints import Hints
-from ebmpipe.metrics.quadrature import Quadrature, density_grid, log_partition
+from ebmpipe.metrics.quadrature import Quadrature, box_about, density_grid, log_partition
 
 Maker = Callable[..., Evaluation]
 TWO_PI = 2 * np.pi
@@ -153,6 +154,25 @@ def test_nll_and_gap_of_the_truth(plane: Maker) -> None:
     assert abs(nll.value - evaluation.spec.entropy) < 4 * nll.stderr
     assert gap.value == pytest.approx(0, abs=1e-6)
     assert nll.n == gap.n == len(evaluation.test)
+
+
+@pytest.mark.parametrize("name", ["checkerboard", "eight_gaussians", "pinwheel", "rings"])
+def test_known_densities_integrate_to_one(plane: Maker, name: str) -> None:
+    density = registry.load("data", name)()
+    test = density.sample(2000, np.random.default_rng(0)).astype(np.float32).astype(np.float64)
+    evaluation = plane(test=test, density=density, log_unnormalised=density.log_density, samples={})
+    found = rows(evaluation)
+    assert found["log_z"].value == pytest.approx(0, abs=1e-5)
+    assert found["nll_gap"].value == pytest.approx(0, abs=1e-5)
+    assert abs(found["nll"].value - density.entropy()) <= 4 * found["nll"].stderr + 1e-6
+
+
+def test_box_holds_the_points_and_has_round_borders() -> None:
+    points = np.array([[-3.9, 1.0], [4.0, 1.3], [0.1, 6.0]])
+    centre, half_width = box_about(points)
+    assert (np.abs(points - centre) < 0.85 * half_width).all()
+    assert half_width == 8
+    assert np.array_equal(centre, np.round(centre))
 
 
 def test_gap_is_the_divergence_between_gaussians(plane: Maker, gaussian: Any) -> None:

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from ebmpipe.planning import ConfigError, Plan, Run
 
@@ -19,6 +20,8 @@ def make_plan():
 
 
 PLAN = make_plan()
+for notice in PLAN.left_out.values():
+    logger.warning(notice)
 RESULTS = str(PLAN.results)
 RUN = f"{RESULTS}/runs/{{dataset}}/{{label}}/seed{{seed}}"
 DATA = f"{RESULTS}/data/{{dataset}}"

@@ -86,7 +86,9 @@ class Integrator:
             sums = log_sum(integrals.reshape(-1, 4), axis=1)
             tracker.descend(cells)
             missed = log_sum(tracker.overlooked(peaks, (2 * children[:, 2]) ** 2).reshape(-1, 4), axis=1)
-            total = float(log_sum(np.array([self.log_total, settled, *sums, *missed])))
+            total = float(log_sum(np.array([self.log_total, settled, *sums])))
+            if total == -np.inf:  # nothing found yet; is there a hint of anything?
+                total = float(log_sum(missed))
             if total == -np.inf:
                 break
             disagreement = np.abs(relative(sums, total) - relative(parents, total)) + relative(missed, total)
