@@ -52,7 +52,9 @@ class Markdown:
 
 
 class Latex:
-    """LaTeX with booktabs."""
+    """LaTeX with booktabs. A wide table is cut into blocks of columns below each other."""
+
+    COLUMNS = 4
 
     SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$"}
     SYMBOLS = {"±": r"$\pm$", "×": r"$\times$", "→": r"$\to$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "\u2212": "$-$", "²": "$^2$", "–": "--",
@@ -86,14 +88,17 @@ class Latex:
         return r"\shortstack[r]{" + r" \\ ".join(lines) + "}" if len(lines) > 1 else cell
 
     def table(self, title: str, head: list[str], body: list[list[str]], notes: list[str], foot: str) -> str:
-        lines = [" & ".join(row) + r" \\" for row in body]
-        tabular = [
-            r"\begin{tabular}{@{}l" + "r" * (len(head) - 1) + "@{}}", r"\toprule", " & ".join(map(self.stacked, head)) + r" \\", r"\midrule",
-            *lines, r"\bottomrule", r"\end{tabular}",
-        ]  # fmt: skip
+        blocks = -(-(len(head) - 1) // self.COLUMNS)
+        size = -(-(len(head) - 1) // blocks)
+        tabulars: list[str] = []
+        for start in range(1, len(head), size):
+            rows = [" & ".join([row[0], *row[start : start + size]]) + r" \\" for row in [[self.stacked(cell) for cell in head], *body]]
+            columns = "@{}l" + "r" * len(head[start : start + size]) + "@{}"
+            tabulars += [r"\par\smallskip"] * (start > 1)
+            tabulars += [f"\\begin{{tabular}}{{{columns}}}", r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}"]
         below = [r"\par\smallskip\raggedright " + r" \\ ".join(notes)] if notes else []
         return "\n".join(
-            [r"\begin{table}", f"\\caption{{{title}. {foot}}}", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}", *tabular, *below, r"\end{table}", ""]
+            [r"\begin{table}", f"\\caption{{{title}. {foot}}}", r"\par\medskip\centering\footnotesize\setlength{\tabcolsep}{4pt}", *tabulars, *below, r"\end{table}", ""]
         )
 
 

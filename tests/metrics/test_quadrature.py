@@ -68,6 +68,24 @@ def test_mixture_is_refined_where_it_is_narrow() -> None:
     assert smooth[1].nodes < info.nodes < 400_000
 
 
+@pytest.mark.parametrize("seed", range(6, 12))
+def test_mixtures_of_every_width_at_once(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    k = int(rng.integers(1, 30))
+    centres, sds, weights = 2 * rng.standard_normal((k, 2)), 10 ** rng.uniform(-3.5, 0.5, k), rng.dirichlet(np.full(k, 0.5))
+    drawn = rng.choice(k, 3000, p=weights)
+    samples = centres[drawn] + sds[drawn, None] * rng.standard_normal((3000, 2))
+
+    def density(x: np.ndarray) -> np.ndarray:
+        parts = [bump(x, c, s) - np.log(TWO_PI * s**2) + np.log(w) for c, s, w in zip(centres, sds, weights, strict=True) if w > 0]
+        return np.asarray(np.logaddexp.reduce(parts))
+
+    log_z, info = log_partition(density, hints=Hints(samples, density(samples)))
+    # Components that are narrow and so light that no sample hints at them may be missed.
+    assert log_z == pytest.approx(0, abs=1e-4)
+    assert info.moved_by_refinement < 1e-4
+
+
 def test_hints_reveal_spikes_between_the_nodes() -> None:
     sd, rng = 2e-4, np.random.default_rng(0)
     points = np.concatenate([c + sd * rng.standard_normal((20, 2)) for c in ((2, 0), (0, 2), (-2, 0), (0.3, -1.1))])

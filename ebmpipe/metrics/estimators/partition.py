@@ -68,9 +68,23 @@ def log_partition(
     centre = np.asarray(centre, dtype=np.float64)
     if not (centre.shape == (2,) and np.isfinite(centre).all() and 0 < half_width < np.inf):
         raise ValueError(f"no box has centre {centre} and half-width {half_width}")
-    hints = hints or Hints.none()
-    integrator = Integrator(log_unnormalised, max_evaluations)
-    integrator.add(tiles(centre, half_width, CELLS), hints, tolerance / 4)
+    # A node that falls on a narrow peak can make an early sum far too large, and cells settled by that measure too coarse. Then
+    # once more, more strictly.
+    refinement = np.inf
+    for allowance in (tolerance / 4, tolerance / 64, tolerance / 1024):
+        integrator = Integrator(log_unnormalised, max_evaluations)
+        moved, reached = _integrate(integrator, centre, half_width, hints or Hints.none(), tolerance, allowance)
+        refinement = float(np.exp(integrator.log_error - integrator.log_total))
+        if refinement < tolerance:
+            return integrator.log_total, PartitionInfo(refinement, moved, reached, integrator.evaluations)
+    raise NotAvailable(f"quadrature did not converge: refining the grid still moves log Z by {refinement:.2g} nats")
+
+
+def _integrate(
+    integrator: Integrator, centre: np.ndarray, half_width: float, hints: Hints, tolerance: float, allowance: float
+) -> tuple[float, float]:
+    """Integrate over the box and as many rings as matter; returns the move by the last ring and the half-width reached."""
+    integrator.add(tiles(centre, half_width, CELLS), hints, allowance)
     moves: list[float] = []
     while len(moves) < DOUBLINGS[0] or max(moves[-2:]) > tolerance / 4:
         if len(moves) == DOUBLINGS[1]:
@@ -81,11 +95,9 @@ def log_partition(
         # Eight cells per side of the doubled box; the inner sixteen are what has been integrated already.
         ring = tiles(centre, 2 * half_width, 8)
         ring = ring[(np.abs(ring[:, :2] - centre) > half_width).any(axis=1)]
-        moves.append(integrator.add(ring, hints.joined(ridges(log_unnormalised, centre, half_width)), tolerance / 64))
+        far = ridges(integrator.log_density, centre, half_width)
+        moves.append(integrator.add(ring, hints.joined(far), allowance / 16))
         half_width *= 2
     if integrator.log_total == -np.inf:
         raise NotAvailable("quadrature did not converge: the density is zero everywhere")
-    refinement = float(np.exp(integrator.log_error - integrator.log_total))
-    if refinement > tolerance:  # possible only if an early, coarse sum was far too large
-        raise NotAvailable(f"quadrature did not converge: refining the grid still moves log Z by {refinement:.2g} nats")
-    return integrator.log_total, PartitionInfo(refinement, moves[-1], half_width, integrator.evaluations)
+    return moves[-1], half_width
