@@ -93,10 +93,10 @@ class Plan:
         self.config, self.catalogue = config, catalogue
         self.results = Path(config.get("results", "results"))
         self.raw_data: str | None = config.get("raw_data") or os.environ.get("EBMPIPE_DATA_DIR")
-        self.datasets: dict[str, Settings] = {
-            name: merged(config.get("defaults", {}).get(self._kind(name), {}), given) for name, given in config["datasets"].items()
+        self.datasets: dict[str, Settings] = {name: merged(self._kind_defaults(name), given) for name, given in config["datasets"].items()}
+        self.left_out = {
+            name: missing for name, given in self.datasets.items() if given.get("optional") and (missing := self._missing(name))
         }
-        self.left_out = {name: missing for name, given in self.datasets.items() if given.get("optional") and (missing := self._missing(name))}
         for name in self.left_out:
             del self.datasets[name]
         if not self.datasets:
@@ -114,6 +114,11 @@ class Plan:
     def _kind(self, dataset: str) -> str:
         known = self.catalogue["datasets"]
         return str(known[one_of(dataset, known, "datasets")]["kind"])
+
+    def _kind_defaults(self, dataset: str) -> Settings:
+        """What the config says of all data sets of this one's kind."""
+        defaults: Settings = self.config.get("defaults", {}).get(self._kind(dataset)) or {}
+        return defaults
 
     def _missing(self, dataset: str) -> str | None:
         """Why a data set cannot be prepared here, None if its raw files are at hand."""
@@ -183,11 +188,15 @@ class Plan:
         settings, method, entry = self.datasets[run.dataset], self.method_of(run.label), self._method_entry(run.label)
         key = f"methods.{run.label}.settings"
         label = self.config["methods"][run.label] or {}
-        own = merged(label.get("settings"), settings.get("settings", {}).get(run.label))
+        layers = self._kind_defaults(run.dataset), {"settings": {run.label: label.get("settings")}}, self.config["datasets"][run.dataset]
+        own = merged(*((layer or {}).get("settings", {}).get(run.label) for layer in layers))
         if entry:
             check(own, entry["schema"], f"{key} (on {run.dataset})")
         own = merged(entry.get("defaults"), own)
-        revisions = {"training": self.catalogue["training_revision"], f"data:{run.dataset}": self.catalogue["datasets"][run.dataset]["revision"]}
+        revisions = {
+            "training": self.catalogue["training_revision"],
+            f"data:{run.dataset}": self.catalogue["datasets"][run.dataset]["revision"],
+        }
         revisions |= {f"method:{method}": entry["revision"]} if entry else {}
         if "kernel" in own:
             revisions |= self._kernel_revision(own["kernel"], f"{key}.kernel")

@@ -6,7 +6,7 @@ import numpy as np
 
 from ebmpipe.metrics.base import NotAvailable
 from ebmpipe.metrics.estimators.arrays import chunks
-from ebmpipe.metrics.estimators.hints import CHUNK, Hints, LogDensity, Tracker, evaluate
+from ebmpipe.metrics.estimators.hints import CHUNK, Hints, LogDensity, Tracker, address, evaluate
 
 #: Nodes per side of a cell. The rule is exact for polynomials of degree 15 in each coordinate.
 ORDER = 8
@@ -45,9 +45,8 @@ def split(cells: np.ndarray) -> np.ndarray:
 
 
 def beside(cells: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Mask of the cells that are among ``chosen`` (a mask) or touch one of them; all cells are of one size, (n,)."""
-    column, row = np.rint((cells[:, :2] - cells[:, :2].min(axis=0)) / (2 * cells[0, 2])).astype(np.int64).T + 1
-    key = (column << 31) + row
+    """Mask of the cells that are among ``chosen`` (a mask) or touch one of them; the cells are part of one grid, (n,)."""
+    key = address(cells[:, :2], cells)
     around = [(right << 31) + up for right in (-1, 0, 1) for up in (-1, 0, 1)]
     return np.isin(key, (key[chosen, None] + around).ravel())
 

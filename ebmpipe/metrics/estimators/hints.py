@@ -59,20 +59,30 @@ class Hints:
         return Hints(np.concatenate([h.points for h in every]), np.concatenate([h.values for h in every]))
 
 
+def address(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """One integer per point (n, 2) of the square of the grid that it lies in, column·2³¹ + row; (n,).
+
+    The grid is the one that ``cells`` (x, y, half-width), all of one size, are part of.
+    """
+    steps = np.rint((points - cells[:, :2].min(axis=0)) / (2 * cells[0, 2]))
+    column, row = np.clip(steps, -1, 2**30).astype(np.int64).T + 1
+    return np.asarray((column << 31) + row)
+
+
 class Tracker:
     """Follows hints down from cells (x, y, half-width) to their children.
 
     Args:
         hints: the points; those outside all cells are dropped.
-        cells: the cells to start from, (n, 3), disjoint.
+        cells: the cells to start from, (n, 3), part of one grid.
     """
 
     def __init__(self, hints: Hints, cells: np.ndarray) -> None:
-        where = np.full(len(hints.points), -1)
-        for index, (x, y, half) in enumerate(cells):
-            where[(np.abs(hints.points - (x, y)) <= half).all(axis=1)] = index
-        inside = where >= 0
-        self.points, self.values, self.where = hints.points[inside], hints.values[inside], where[inside]
+        sought, offered = address(hints.points, cells), address(cells[:, :2], cells)
+        order = np.argsort(offered)
+        found = order[np.minimum(np.searchsorted(offered, sought, sorter=order), len(cells) - 1)]
+        inside = offered[found] == sought
+        self.points, self.values, self.where = hints.points[inside], hints.values[inside], found[inside]
 
     def descend(self, cells: np.ndarray) -> None:
         """From each cell to its child 2·(upper) + (right); the children of cell i are 4i, ..., 4i + 3."""
