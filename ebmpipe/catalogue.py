@@ -79,7 +79,8 @@ def catalogue() -> dict[str, Any]:
             for name, m in registry.load_all("metrics").items()
         },
         "figures": {
-            name: {"title": f.title, "category": f.category, "kinds": sorted(f.kinds)} for name, f in registry.load_all("report.figures").items()
+            name: {"title": f.title, "category": f.category, "kinds": sorted(f.kinds)}
+            for name, f in registry.load_all("report.figures").items()
         },
         "defaults": {
             "run": RunConfig(dataset="x", label="x", method="x").model_dump(mode="json", exclude={"dataset", "label", "method"}),

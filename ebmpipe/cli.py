@@ -86,7 +86,9 @@ def train(
     label: Label = "",
     seed: Seed = 0,
     settings: Annotated[str | None, typer.Option(help="The method's settings as JSON.")] = None,
-    network: Annotated[str | None, typer.Option(help='The energy network as JSON, e.g. {"name": "mlp", "settings": {"width": 64}}.')] = None,
+    network: Annotated[
+        str | None, typer.Option(help='The energy network as JSON, e.g. {"name": "mlp", "settings": {"width": 64}}.')
+    ] = None,
     gradient_evaluations: Annotated[int | None, typer.Option(min=1, help="Training budget.")] = None,
     requires: Annotated[str | None, typer.Option(help='Labels of the runs it builds on, as JSON: {"backbone": "flow"}.')] = None,
     revisions: Annotated[str | None, typer.Option(help="Revisions of the members used, as JSON; written by the workflow.")] = None,

@@ -41,7 +41,7 @@ class OptimiserConfig(Model):
     schedule: Literal["cosine", "constant"] = Field("cosine", description="cosine decay to zero over the run, or none")
     warmup: int = Field(0, ge=0, description="updates of linear warm-up")
     gradient_clip: float | None = Field(None, gt=0, description="largest Euclidean norm of the gradient; null: no clipping")
-    average_decay: float = Field(0.999, ge=0, lt=1, description="decay of the exponential average of the weights, which is what is evaluated")
+    average_decay: float = Field(0.999, ge=0, lt=1, description="decay of the average of the weights, which is what is evaluated")
     loss_bound: float = Field(1e6, gt=0, description="a loss beyond this in absolute value ends the run as diverged")
 
 
@@ -50,7 +50,9 @@ class MethodConfig(Model):
 
     batch_size: int = Field(256, ge=1, description="examples per update")
     data_noise: float = Field(
-        0.0, ge=0, description="standard deviation of Gaussian noise added to each example, in model space: a stabiliser, and the model is then one of the smoothed data"
+        0.0,
+        ge=0,
+        description="standard deviation of Gaussian noise added to each example, in model space; the model is then of smoothed data",
     )
     optimiser: OptimiserConfig = Field(OptimiserConfig(), description="how the energy network is updated")
 
@@ -79,7 +81,7 @@ class SamplingConfig(Model):
     kernel: KernelConfig = Field(KernelConfig(name="mala", settings={"step_size": 0.3}), description="the Markov kernel")
     denoise: bool = Field(
         False,
-        description="end with x - σ²∇E(x), the mean of the clean example given x, for models of data smoothed by noise σ (Miyasawa 1961; Saremi & Hyvärinen 2019)",
+        description="end with x - σ²∇E(x), the mean of the clean example given x, if the data were smoothed by noise σ (Miyasawa 1961)",
     )
 
 

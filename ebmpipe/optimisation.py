@@ -44,7 +44,7 @@ class Learner(nn.Module):
         self._count = 0
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
-        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
+        super()._load_from_state_dict(*args, **kwargs)
         self._count = int(self.updates)
 
     def learning_rate(self) -> float:
@@ -62,7 +62,7 @@ class Learner(nn.Module):
     @torch.no_grad()
     def update(self, gradients: list[Tensor]) -> None:
         """One Adam update with ``gradients``, then one of the average."""
-        parameters = list(self.network.parameters())
+        parameters: list[Tensor] = list(self.network.parameters())
         adam(
             parameters,
             gradients,
@@ -83,7 +83,8 @@ class Learner(nn.Module):
         self._count += 1
         self.updates.fill_(self._count)
         decay = min(self.config.average_decay, self._count / (self._count + 10))
-        torch._foreach_lerp_(list(self.average.parameters()), parameters, 1 - decay)
+        averages: list[Tensor] = list(self.average.parameters())
+        torch._foreach_lerp_(averages, parameters, 1 - decay)
         for mean, live in zip(self.average.buffers(), self.network.buffers(), strict=True):
             mean.copy_(live)
 

@@ -261,4 +261,4 @@ class Plan:
     def table(self, dataset: str | None = None) -> dict[str, dict[str, list[int]]]:
         """{dataset: {label: [seeds]}} of one data set or of all."""
         chosen = [dataset] if dataset else list(self.datasets)
-        return {name: {label: self.seeds[name] for label in self.labels[name]} for name in chosen}
+        return {name: dict.fromkeys(self.labels[name], self.seeds[name]) for name in chosen}

@@ -74,5 +74,7 @@ class RunFolder:
         if not path.exists():
             raise CorruptFile(f"{path} is missing although the ledger lists it: run the stage that writes it again")
         if sha256(path) != recorded:
-            raise CorruptFile(f"{path} was altered after it was written (its SHA-256 differs from the ledger's): delete it and run its stage again")
+            raise CorruptFile(
+                f"{path} was altered after it was written (its SHA-256 differs from the ledger's): delete it and run its stage again"
+            )
         return path

@@ -17,8 +17,8 @@ from ebmpipe.batches import Batches
 from ebmpipe.checkpoint import Checkpoint, checkpoint_key, remove_stale, save_model
 from ebmpipe.config import RunConfig
 from ebmpipe.data.prepared import Prepared
-from ebmpipe.flops import FlopCounter
 from ebmpipe.files import digest, sha256, write_json, write_text
+from ebmpipe.flops import FlopCounter
 from ebmpipe.loading import make_run, required_folders
 from ebmpipe.methods.base import Method
 from ebmpipe.optimisation import Diverged

@@ -1,0 +1,1 @@
+"""Data sets, one per file, and what reads them once prepared."""

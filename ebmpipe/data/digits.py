@@ -34,7 +34,7 @@ class Digits(DataSet):
 
     def arrays(self, raw: Path | None = None) -> dict[str, np.ndarray]:
         """The three splits and their labels; ``raw`` is ignored."""
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
 
         pixels, labels = load_digits(return_X_y=True)
         images, labels = pixels.astype(np.uint8).reshape(-1, *self.shape), labels.astype(np.int64)

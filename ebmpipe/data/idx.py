@@ -36,7 +36,9 @@ def unpack(path: Path, sha256: str) -> bytes:
         raise UnusableRawData(f"{path} cannot be unpacked ({error}); fetch it again") from error
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise UnusableRawData(f"{path} is not the published file: the SHA-256 of its unpacked bytes is {found}, not {sha256}; fetch it again")
+        raise UnusableRawData(
+            f"{path} is not the published file: the SHA-256 of its unpacked bytes is {found}, not {sha256}; fetch it again"
+        )
     return content
 
 
@@ -59,8 +61,10 @@ class IdxImages(DataSet):
     levels = 256
     classes = 10
     sizes: ClassVar[dict[str, int]] = {"train": 55_000, "validation": 5_000, "test": 10_000}
-    transformations = "Levels 0 to 255 kept; the training images shuffled with a fixed seed, the last 5,000 of them held out for validation."
-    raw_files: ClassVar[tuple[str, ...]] = tuple([*IMAGES.values(), *LABELS.values()])
+    transformations = (
+        "Levels 0 to 255 kept; the training images shuffled with a fixed seed, the last 5,000 of them held out for validation."
+    )
+    raw_files: ClassVar[tuple[str, ...]] = (*IMAGES.values(), *LABELS.values())
     sha256: ClassVar[dict[str, str]]
 
     def array(self, name: str, raw: Path | None) -> np.ndarray:

@@ -241,12 +241,13 @@ def build(
     if spec.kind not in method.kinds:
         raise ValueError(f"method {name!r} takes {', '.join(sorted(method.kinds))}; {spec.name} is {spec.kind}")
     if set(required or {}) != set(method.requires):
-        raise ValueError(f"method {name!r} requires {', '.join(method.requires) or 'no other run'}; given: {', '.join(required or {}) or 'none'}")
-    if not isinstance(config, MethodConfig):
-        config = method.Config.model_validate(config or {})
+        raise ValueError(
+            f"method {name!r} requires {', '.join(method.requires) or 'no other run'}; given: {', '.join(required or {}) or 'none'}"
+        )
+    settings: MethodConfig = config if isinstance(config, MethodConfig) else method.Config.model_validate(config or {})
     # Networks draw their initial weights from torch's global stream: give it the run's, and put the old one back.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "init", "weights"))
         generator = torch.Generator().manual_seed(derive(seed, "init", "chains"))
-        built: Method = method(Setup(spec, config, network or NetworkConfig(), iterations, generator, required or {}))
+        built: Method = method(Setup(spec, settings, network or NetworkConfig(), iterations, generator, required or {}))
     return built.to(device)

@@ -71,7 +71,9 @@ class NCE(EnergyMethod):
     revision = 1
     title = "NCE"
     references = (
-        Reference("M. Gutmann, A. Hyvärinen", "Noise-contrastive estimation: a new estimation principle for unnormalized statistical models", 2010),
+        Reference(
+            "M. Gutmann, A. Hyvärinen", "Noise-contrastive estimation: a new estimation principle for unnormalized statistical models", 2010
+        ),
         Reference("M. Gutmann, A. Hyvärinen", "Noise-contrastive estimation of unnormalized statistical models", 2012),
         Reference("Y. Song, D. P. Kingma", "How to train your energy-based models", 2021, "2101.03288"),
     )

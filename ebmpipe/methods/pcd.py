@@ -48,7 +48,9 @@ class PCD(EnergyMethod):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         if self.config.chains < self.config.batch_size:
-            raise ValueError(f"pcd needs at least as many chains as the batch has examples: {self.config.chains} < {self.config.batch_size}")
+            raise ValueError(
+                f"pcd needs at least as many chains as the batch has examples: {self.config.chains} < {self.config.batch_size}"
+            )
         self.kernel = build_kernel(self.config.kernel)
         self.register_buffer("positions", self.base.sample(self.config.chains, setup.generator))
         self.register_buffer("ages", torch.zeros(self.config.chains, dtype=torch.int64))

@@ -64,4 +64,5 @@ class ConvNet(EnergyNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         """f(x), shape (n,)."""
-        return self.head(self.body(x).flatten(1)).squeeze(1)
+        value: Tensor = self.head(self.body(x).flatten(1)).squeeze(1)
+        return value

@@ -1,0 +1,1 @@
+"""What people read: tables, figures and the first screen of the report."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ebmpipe.report.numbers import Quantity
 
@@ -56,9 +56,18 @@ class Latex:
 
     COLUMNS = 4
 
-    SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$"}
-    SYMBOLS = {"±": r"$\pm$", "×": r"$\times$", "→": r"$\to$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "\u2212": "$-$", "²": "$^2$", "–": "--",
-               "σ": r"$\sigma$", "∇": r"$\nabla$", "≥": r"$\ge$", "≤": r"$\le$", "é": r"\'e", "’": "'"}  # fmt: skip
+    SPECIAL: ClassVar[dict[str, str]] = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": "$<$",
+        ">": "$>$",
+        "|": "$|$",
+    }
+    SYMBOLS: ClassVar[dict[str, str]] = {
+        "±": r"$\pm$", "×": r"$\times$", "→": r"$\to$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "\u2212": "$-$", "²": "$^2$",
+        "–": "--", "σ": r"$\sigma$", "∇": r"$\nabla$", "≥": r"$\ge$", "≤": r"$\le$", "é": r"\'e", "’": "'",
+    }  # fmt: skip
 
     def text(self, text: str) -> str:
         return "".join(self._character(character) for character in text)
@@ -98,7 +107,15 @@ class Latex:
             tabulars += [f"\\begin{{tabular}}{{{columns}}}", r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}"]
         below = [r"\par\smallskip\raggedright " + r" \\ ".join(notes)] if notes else []
         return "\n".join(
-            [r"\begin{table}", f"\\caption{{{title}. {foot}}}", r"\par\medskip\centering\footnotesize\setlength{\tabcolsep}{4pt}", *tabulars, *below, r"\end{table}", ""]
+            [
+                r"\begin{table}",
+                f"\\caption{{{title}. {foot}}}",
+                r"\par\medskip\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+                *tabulars,
+                *below,
+                r"\end{table}",
+                "",
+            ]
         )
 
 

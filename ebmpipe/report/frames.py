@@ -42,9 +42,8 @@ def metrics_frame(runs: list[Run]) -> pd.DataFrame:
         rows += [key | row for row in run.rows]
         if run.diverged:
             known = {row["metric"] for row in run.rows}
-            rows += [
-                key | {"metric": metric, "status": "diverged", "unit": unit} for metric, unit in units[run.dataset].items() if metric not in known
-            ]
+            lost = {"status": "diverged", "value": None}
+            rows += [key | lost | {"metric": metric, "unit": unit} for metric, unit in units[run.dataset].items() if metric not in known]
     frame = pd.DataFrame(rows, columns=METRICS).astype({"value": "float64", "stderr": "float64", "n": "Int64", "unit": "str"})
     twice = frame[frame.duplicated(KEY)]
     if len(twice):

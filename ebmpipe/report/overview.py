@@ -30,7 +30,8 @@ div:has(> .grow > .py-2 > .prose .ebmpipe) { align-items: flex-start !important;
 .ebmpipe .foot { font-size: 12px; color: #555; margin: 4px 0; list-style: none; padding: 0; }
 .ebmpipe .wide { overflow-x: auto; }
 .ebmpipe table { border-collapse: collapse; margin: 4px 0; width: auto; font-size: 13px; }
-.ebmpipe th, .ebmpipe td { padding: 3px 12px 3px 0; text-align: right; white-space: nowrap; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
+.ebmpipe th, .ebmpipe td { padding: 3px 12px 3px 0; text-align: right; white-space: nowrap; vertical-align: top; }
+.ebmpipe th, .ebmpipe td { border-bottom: 1px solid #e4e4e4; }
 .ebmpipe th { font-weight: 600; color: #555; border-bottom: 1px solid #777; white-space: normal; vertical-align: bottom; }
 .ebmpipe th:first-child, .ebmpipe td:first-child, .ebmpipe .verdict td, .ebmpipe .verdict th { text-align: left; }
 .ebmpipe .verdict td:nth-child(6) { white-space: normal; min-width: 9em; }
@@ -114,8 +115,8 @@ def page(comparisons: list[Comparison], picture: bytes | None) -> str:
     """The whole fragment."""
     image = "\n".join(textwrap.wrap(base64.b64encode(picture).decode(), LINE)) if picture else ""
     parts = [
-        f"<style>{CSS}</style>", '<div class="ebmpipe">', "<h1>Which method did best, and at what cost</h1>", f"<p>{introduction(comparisons)}</p>",
-        verdicts(comparisons),
+        f"<style>{CSS}</style>", '<div class="ebmpipe">', "<h1>Which method did best, and at what cost</h1>",
+        f"<p>{introduction(comparisons)}</p>", verdicts(comparisons),
         f'<div class="picture"><img alt="Quality against cost" src="data:image/png;base64,{image}"></div>' if picture else "",
         f'<p class="foot">{escape(tables.RULE + tables.left_out(comparisons))}</p>', tables.html_tables(comparisons), "</div>", "",
     ]  # fmt: skip

@@ -146,7 +146,7 @@ def row_of(label: str, metrics: pd.DataFrame, compute: pd.DataFrame, names: list
     lost: dict[str, list[str]] = {}
     for run in compute[compute["status"] != "finished"].itertuples():
         lost.setdefault(run.reason if isinstance(run.reason, str) else "", []).append(str(run.seed))
-    reasons = tuple(f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)} diverged {reason}".rstrip() for reason, seeds in lost.items())
+    reasons = tuple(f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} diverged {reason}".rstrip() for reason, seeds in lost.items())
     control = next((str(name) for name in compute["control"].dropna()), None)
     by_metric: dict[Any, pd.DataFrame] = dict(iter(metrics.groupby("metric", sort=False)))
     cells = {name: cell_of(by_metric.get(name, metrics.iloc[:0])) for name in names}
@@ -165,7 +165,7 @@ def compare_one(dataset: str, metrics: pd.DataFrame, compute: pd.DataFrame, know
     """Compare the labels of one data set. Metrics of other sample sources (``metric@source``) stay out."""
     primary = metrics[~metrics["metric"].str.contains("@")]
     measured = primary[primary["status"] != "diverged"] if (primary["status"] != "diverged").any() else primary
-    units = dict(zip(measured["metric"], measured["unit"]))
+    units = dict(zip(measured["metric"], measured["unit"], strict=True))
     infos = {name: known.get(name, MetricInfo(unit, None, "")) for name, unit in units.items()}
     labels = list(dict.fromkeys(compute["method"]))
     rows = [row_of(label, primary[primary["method"] == label], compute[compute["method"] == label], list(infos)) for label in labels]

@@ -1,4 +1,4 @@
-"""One look for every figure: colours that the colour-blind can tell apart, markers that survive a grey printer, files that do not change."""
+"""One look for every figure: colours that the colour-blind can tell apart, markers that survive a grey printer, bytes that repeat."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INK, MUTED, PALE = "#222222", "#767676", "#E4E4E4"
 DENSITY_MAP = "viridis"
 DPI = 200
 
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 8,

@@ -13,9 +13,8 @@ from ebmpipe.report.ranking import COSTS, Cell, Comparison, Row
 ARROWS = {"lower": " ↓", "higher": " ↑", None: ""}
 COST_TITLES = {"gradient_evaluations": "gradient evaluations", "train_s": "training (s)", "training_flops": "training FLOPs"}
 RULE = (
-    "Mean ± standard deviation over seeds; ↓ lower, ↑ higher is better. Bold: the best, and those after it until "
-    "Welch's t-test tells one from it at the 5 % level (with fewer than two seeds: only the best). Controls and labels with a diverged seed "
-    "do not compete."
+    "Mean ± standard deviation over seeds; ↓ lower, ↑ higher is better. Bold: the best, and those after it until Welch's t-test tells one "
+    "from it at the 5 % level (with fewer than two seeds: only the best). Controls and labels with a diverged seed do not compete."
 )
 CAPTION = "Mean ± standard deviation over seeds; bold: best, and what ties with it."
 
@@ -80,7 +79,8 @@ def table(comparison: Comparison, dialect: Dialect, foot: str = "") -> str:
 
 def left_out(comparisons: list[Comparison]) -> str:
     """A sentence on the metrics that are only in the CSV file."""
-    names = sorted({name for comparison in comparisons for name in comparison.metrics if name not in (*comparison.shown, *comparison.absent)})
+    left = {name for each in comparisons for name in each.metrics if name not in each.shown and name not in each.absent}
+    names = sorted(left)
     return f" Numbers that are neither better nor worse ({', '.join(names)}) are in summary.csv." if names else ""
 
 
@@ -113,5 +113,7 @@ def summary_frame(comparisons: list[Comparison]) -> pd.DataFrame:
                 record |= {metric: cell.mean, f"{metric}_sd": cell.sd, f"{metric}_seeds": cell.n, f"{metric}_best": cell.best}
             rows.append(record | row.costs)
     frame = pd.DataFrame(rows)
-    whole = {column: "Int64" for column in frame if column.endswith("_seeds")} | {column: "boolean" for column in frame if column.endswith("_best")}
-    return frame[[column for column in frame if column not in COSTS] + list(COSTS)].astype(whole)
+    columns = [str(column) for column in frame]
+    whole = {column: "Int64" for column in columns if column.endswith("_seeds")}
+    whole |= {column: "boolean" for column in columns if column.endswith("_best")}
+    return frame[[column for column in columns if column not in COSTS] + list(COSTS)].astype(whole)

@@ -32,7 +32,10 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rng, sums = np.random.default_rng(0), {}
     (tmp_path / "small").mkdir()
     for split, n in (("train", 40), ("test", 8)):
-        arrays = {idx.IMAGES[split]: rng.integers(0, 256, (n, 28, 28), np.uint8), idx.LABELS[split]: rng.integers(0, 10, n).astype(np.uint8)}
+        arrays = {
+            idx.IMAGES[split]: rng.integers(0, 256, (n, 28, 28), np.uint8),
+            idx.LABELS[split]: rng.integers(0, 10, n).astype(np.uint8),
+        }
         for name, array in arrays.items():
             content = as_idx(array)
             sums[name] = hashlib.sha256(content).hexdigest()

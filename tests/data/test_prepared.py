@@ -70,5 +70,5 @@ def test_an_empty_folder_is_noticed(tmp_path: Path) -> None:
 def test_data_of_another_card_are_noticed(folder: Path, tmp_path: Path) -> None:
     prepare("two_moons", tmp_path)
     (tmp_path / "card.json").write_bytes((folder / "card.json").read_bytes())
-    with pytest.raises(UnusableData, match="is not the file that card.json describes"):
+    with pytest.raises(UnusableData, match=r"is not the file that card\.json describes"):
         Prepared(tmp_path)

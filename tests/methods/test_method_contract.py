@@ -81,11 +81,11 @@ class TestEveryMethod:
     def test_energy_has_one_value_per_example_and_a_gradient(self, name, data):
         method = made(name, data)
         x = torch.randn(6, *data.spec.shape)
-        try:
-            value = method.energy(x)
-        except NoEnergy as reason:
-            assert str(reason)
+        if name == "data" and data.spec.kind == "images":
+            with pytest.raises(NoEnergy, match="unknown"):
+                method.energy(x)
             return
+        value = method.energy(x)
         assert value.shape == (6,)
         assert value.isfinite().all()
         torch.testing.assert_close(method.energy_function()(x), value)

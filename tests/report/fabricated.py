@@ -47,7 +47,16 @@ def vector_data(results: Path, dataset: str) -> None:
 
 def card(results: Path, dataset: str, kind: str, shape: Sequence[int], levels: int | None) -> None:
     """A data card."""
-    known = {"name": dataset, "kind": kind, "shape": list(shape), "mean": 0.0, "std": 1.0, "levels": levels, "classes": None, "entropy": None}
+    known = {
+        "name": dataset,
+        "kind": kind,
+        "shape": list(shape),
+        "mean": 0.0,
+        "std": 1.0,
+        "levels": levels,
+        "classes": None,
+        "entropy": None,
+    }
     write_json(results / "data" / dataset / "card.json", known)
 
 
@@ -86,7 +95,9 @@ def run(
     for metric, value in metrics.items():
         number = value if isinstance(value, float) and not diverged else None
         status = "diverged" if diverged else "ok" if number is not None else str(value)
-        rows.append({"metric": metric, "value": number, "stderr": None, "n": 1000, "status": status, "unit": "nats" if "nll" in metric else ""})
+        rows.append(
+            {"metric": metric, "value": number, "stderr": None, "n": 1000, "status": status, "unit": "nats" if "nll" in metric else ""}
+        )
     write_json(folder / "metrics.json", {"status": ledger["status"], "rows": rows})
     lines = {} if history is None else dict(history)
     with (folder / "history.csv").open("w") as file:
@@ -98,7 +109,9 @@ def run(
             file.write(",".join(map(str, [*clock, *(values[index] for values in lines.values())])) + "\n")
     if samples is not None and not diverged:
         settings = {"primary": "fresh", "sampler": json.dumps({"name": "mala"})}
-        write_arrays(folder / "samples.safetensors", {"fresh": samples.astype(np.float32), "persistent": samples[:5].astype(np.float32)}, settings)
+        write_arrays(
+            folder / "samples.safetensors", {"fresh": samples.astype(np.float32), "persistent": samples[:5].astype(np.float32)}, settings
+        )
     if arrays and not diverged:
         np.savez(folder / "arrays.npz", **dict(arrays))
     return folder
@@ -134,7 +147,11 @@ def plane_run(results: Path, dataset: str, label: str, seed: int, badness: float
         "nll_gap": gap, "nll": 2.1 + gap, "mmd": 0.01 + weight / 5, "sliced_wasserstein": 0.05 + weight, "log_z": 0.3, "mmd@persistent": 0.5,
     }  # fmt: skip
     arrays: dict[str, np.ndarray] = {"grid_x": x, "grid_y": x, "log_density": log_density}
-    arrays |= {"energy_data": 3 - log_p(data), "energy_samples": 3 - log_p(samples), "energy_noise": 3 - log_p(rng.uniform(-6, 6, (1000, 2)))}
+    arrays |= {
+        "energy_data": 3 - log_p(data),
+        "energy_samples": 3 - log_p(samples),
+        "energy_noise": 3 - log_p(rng.uniform(-6, 6, (1000, 2))),
+    }
     control = options.get("method")
     if control:
         metrics |= {"nll_gap": REASON, "nll": REASON, "log_z": REASON}

@@ -94,7 +94,9 @@ def test_settings_are_laid_over_each_other():
 
 
 def test_a_member_of_another_name_replaces_the_old_one_whole():
-    assert merged({"k": {"name": "a", "settings": {"x": 1}}}, {"k": {"name": "b", "settings": {"y": 2}}}) == {"k": {"name": "b", "settings": {"y": 2}}}
+    assert merged({"k": {"name": "a", "settings": {"x": 1}}}, {"k": {"name": "b", "settings": {"y": 2}}}) == {
+        "k": {"name": "b", "settings": {"y": 2}}
+    }
     assert merged({"k": {"name": "a", "x": 1}}, {"k": {"x": 2}}) == {"k": {"name": "a", "x": 2}}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 import matplotlib.figure
@@ -48,7 +49,8 @@ class Densities(Figure):
         box = window(context.data["test"])
         truth = true_density(context, box)
         highest = float(np.quantile(truth, 0.999))
-        figure, axes = panels(1 + len(labels), balanced(1 + len(labels), 6), 1.75, 2.1)
+        columns = balanced(1 + len(labels), 6)
+        figure, axes = panels(1 + len(labels), columns, 1.75, 2.1)
         image = show(axes[0], truth, box, highest)
         axes[0].set_title("true density")
         for label, panel in zip(labels, axes[1:], strict=True):
@@ -56,8 +58,7 @@ class Densities(Figure):
         for panel in axes:
             bare(panel)
             panel.set_box_aspect(1)
-        rows = len({panel.get_subplotspec().rowspan.start for panel in axes if panel.get_subplotspec()})
-        bar = figure.colorbar(image, ax=axes, extend="max", aspect=22, pad=0.01, shrink=0.9 / rows, label="density")
+        bar = figure.colorbar(image, ax=axes, extend="max", aspect=22, pad=0.01, shrink=0.9 / ceil(len(axes) / columns), label="density")
         bar.outline.set_visible(False)
         context.header(figure)
         return figure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
@@ -60,7 +62,7 @@ class Energies(Figure):
             reach = 1.5 if noise_low < high + 1.5 * width else 0.4
             low, high = max(min(low, noise_low), low - width), min(max(high, noise_high), high + reach * width)
         edges = np.linspace(low - 0.03 * width, high + 0.03 * width, BINS + 1)
-        looks = {
+        looks: dict[str, dict[str, Any]] = {
             "data": {"histtype": "stepfilled", "facecolor": "#C8C8C8", "edgecolor": INK, "linewidth": 0.6},
             "noise": {"histtype": "stepfilled", "facecolor": "none", "edgecolor": MUTED, "hatch": "//////", "linewidth": 0.5},
             "samples": {"histtype": "step", "color": colour, "linewidth": 1.5},
@@ -68,10 +70,10 @@ class Energies(Figure):
         for key in ("data", "noise", "samples"):
             if key in parts:
                 counts = np.histogram(parts[key], edges)[0] / len(parts[key]) / (edges[1] - edges[0])
-                axes.hist(edges[:-1], edges, weights=counts, **looks[key])
-        axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
+                axes.hist(edges[:-1], edges.tolist(), weights=counts, **looks[key])
         beyond = float((parts["noise"] > edges[-1]).mean()) if "noise" in parts else 0.0
         if beyond > 0.2:
+            axes.set_ylim(0, 1.2 * axes.get_ylim()[1])
             text = f"{beyond:.0%} of noise beyond, median {np.median(parts['noise']):.3g} \u2192"
             axes.text(1.0, 0.99, text, transform=axes.transAxes, ha="right", va="top", fontsize=6.5, color=MUTED)
         axes.set_xlim(edges[0], edges[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import Any
 
 import matplotlib.figure
 import numpy as np
@@ -31,7 +32,7 @@ def mean_of(row: Row, metric: str) -> float | None:
 def scale_of(values: list[float]) -> tuple[str, dict[str, float]]:
     """An axis scale that keeps the good ones apart though a bad one is far away."""
     sizes = np.abs([value for value in values if value])
-    if not len(sizes) or max(sizes) < 8 * min(sizes) and min(values) > 0:
+    if not len(sizes) or (max(sizes) < 8 * min(sizes) and min(values) > 0):
         return "linear", {}
     if min(values) > 0:
         return "log", {}
@@ -101,7 +102,8 @@ class Summary(Figure):
         trade.set_ylabel(column_title(metric, comparison))
         costs = [row.costs["gradient_evaluations"] for row in rows if row.costs["gradient_evaluations"]]
         if costs and max(costs) < 1.05 * min(costs):
-            trade.set_title(f"budget {significant(float(np.mean(costs))).plain()} gradient evaluations", loc="right", fontsize=7, color=MUTED)
+            budget = significant(float(np.mean(costs))).plain()
+            trade.set_title(f"budget {budget} gradient evaluations", loc="right", fontsize=7, color=MUTED)
 
     def ranking(self, axes: Axes, rows: list[Row], metric: str, looks: dict[str, Look]) -> None:
         """Names from best to worst, mean and standard deviation, training time."""
@@ -119,7 +121,7 @@ class Summary(Figure):
                 text = "diverged" if cell.status == "diverged" else "n/a"
                 axes.text(0.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=7, color=MUTED, style="italic")
             else:
-                self.point(axes, cell.mean, place, looks[row.label], row, cell.best, xerr=cell.sd)
+                self.point(axes, cell.mean, place, looks[row.label], row, xerr=cell.sd, best=cell.best)
             if (seconds := row.costs["train_s"]) is not None:
                 axes.text(1.02, place, duration(seconds), transform=axes.get_yaxis_transform(), va="center", fontsize=7, color=INK)
         axes.text(1.02, 1.0, "training", transform=axes.transAxes, va="bottom", fontsize=7, color=MUTED)
@@ -131,7 +133,7 @@ class Summary(Figure):
             cell, seconds = row.cells[metric], row.costs["train_s"]
             if cell.mean is not None and seconds:
                 points.append((seconds, cell.mean, row.competes))
-                self.point(axes, seconds, cell.mean, looks[row.label], row, cell.best, yerr=cell.sd)
+                self.point(axes, seconds, cell.mean, looks[row.label], row, yerr=cell.sd, best=cell.best)
         front = efficient([(seconds, mean) for seconds, mean, competes in points if competes], better)
         if len(front) > 1:
             axes.plot(*np.array(front).T, color=MUTED, linewidth=0.7, drawstyle="steps-post", zorder=1)
@@ -142,11 +144,14 @@ class Summary(Figure):
         axes.grid()
         axes.set_xlabel("training time (s)")
 
-    def point(self, axes: Axes, x: float, y: float, look: Look, row: Row, best: bool, **spread: float | None) -> None:
+    def point(
+        self, axes: Axes, x: float, y: float, look: Look, row: Row, *, best: bool, xerr: float | None = None, yerr: float | None = None
+    ) -> None:
         """A mean with its spread; hollow if seeds were lost, outlined if it is among the best."""
         face, edge = look.colour if row.competes else "white", INK if best else look.colour
         axes.errorbar(
-            x, y, **spread, fmt=look.marker, color=look.colour, markerfacecolor=face, markeredgecolor=edge, markersize=5.5, markeredgewidth=1, elinewidth=1, zorder=3
+            x, y, xerr=xerr, yerr=yerr, fmt=look.marker, color=look.colour, markerfacecolor=face, markeredgecolor=edge, markersize=5.5,
+            markeredgewidth=1, elinewidth=1, zorder=3,
         )  # fmt: skip
 
     def reference(self, ranking: Axes, trade: Axes, row: Row, metric: str, own: list[float], scale: str, looks: dict[str, Look]) -> None:
@@ -160,4 +165,5 @@ class Summary(Figure):
         look = looks[row.label]
         for line in (ranking.axvline, trade.axhline):
             line(value, color=look.colour, linestyle=(0, (4, 2)) if row.control == "data" else look.line, linewidth=0.8, zorder=1)
-        trade.annotate(row.label, (1.0, value), (0, 1), ("axes fraction", "data"), "offset points", ha="right", va="bottom", fontsize=7, color=look.colour)
+        place: dict[str, Any] = {"xy": (1.0, value), "xycoords": ("axes fraction", "data"), "xytext": (0, 1), "textcoords": "offset points"}
+        trade.annotate(row.label, **place, ha="right", va="bottom", fontsize=7, color=look.colour)

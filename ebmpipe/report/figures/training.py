@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import matplotlib.figure
 import numpy as np
@@ -79,7 +79,7 @@ class Training(Figure):
         counts = Counter(
             column
             for group in histories.values()
-            for column in dict.fromkeys(column for history in group for column in history if history[column].notna().any())
+            for column in dict.fromkeys(str(column) for history in group for column in history if history[column].notna().any())
             if column not in CLOCK
         )
         first = [name for name in ("energy_gap", "grad_norm") if name in counts]
@@ -87,7 +87,7 @@ class Training(Figure):
         shared = (first + others)[:SHARED_PANELS]
         with_loss = [label for label, group in histories.items() if any("loss" in history for history in group)]
         panes = [("shared", name) for name in shared] + [("loss", label) for label in with_loss]
-        longest = max((float(history["gradient_evaluations"].max()) for group in histories.values() for history in group if len(history)), default=1)
+        ends = [float(history["gradient_evaluations"].max()) for group in histories.values() for history in group if len(history)]
         columns = balanced(len(panes), 4 if len(panes) > 6 else 3)
         figure, axes = panels(max(1, len(panes)), columns, 10 / columns if columns > 2 else 4, 1.8)
         if not panes:
@@ -103,7 +103,7 @@ class Training(Figure):
                 panel.set_yscale("log")
                 plain_log(panel.yaxis, *panel.get_ylim())
             limits(panel, [history for label in chosen for history in histories[label]], key)
-            panel.set_xlim(0, longest)
+            panel.set_xlim(0, max(ends))
             panel.xaxis.set_major_formatter(EngFormatter(sep=""))
         self.legend(figure, context, list(histories))
         figure.supxlabel(f"{context.id} · gradient evaluations", fontsize=8)
