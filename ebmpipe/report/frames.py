@@ -11,6 +11,7 @@ from ebmpipe.report.reading import MissingResult, Run, Runs, runs_of
 
 METRICS = ["dataset", "method", "seed", "metric", "value", "stderr", "n", "status", "unit"]
 KEY = ["dataset", "method", "seed", "metric"]
+TEXT = ("dataset", "method", "metric", "status", "unit", "device", "control", "reason")
 STAGES = ("train", "sample", "evaluate")
 COMPUTE = [
     "dataset", "method", "seed", "status", "wall_s", "train_s", "sample_s", "evaluate_s", "startup_s", "device", "peak_memory_mb",
@@ -84,5 +85,5 @@ def read_tables(results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         path = results / "tables" / f"{name}.csv"
         if not path.is_file():
             raise MissingResult(f"no file {path}: run `ebmpipe collect` first")
-        frames.append(pd.read_csv(path, keep_default_na=False, na_values=[""]))
+        frames.append(pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(TEXT, "str")))
     return frames[0].fillna({"unit": ""}), frames[1]

@@ -47,9 +47,10 @@ class Run:
 
     def _json(self, name: str, stage: str, keys: Sequence[str]) -> dict[str, Any]:
         path = self.path / name
+        if not self.path.is_dir():
+            raise MissingResult(f"no run folder {self.path}: run `ebmpipe train` first")
         if not path.is_file():
-            what = "file" if self.path.is_dir() else "run folder"
-            raise MissingResult(f"no {what} {path if self.path.is_dir() else self.path}: run `ebmpipe {stage}` on it first")
+            raise MissingResult(f"no file {path}: run `ebmpipe {stage}` on this run first")
         value = read_json(path)
         missing = [key for key in keys if not isinstance(value, dict) or key not in value]
         if missing:

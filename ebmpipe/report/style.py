@@ -138,6 +138,8 @@ def say(axes: Axes, text: str) -> None:
 def save(figure: Figure, stem: Path) -> None:
     """Write ``stem.png`` and ``stem.pdf`` atomically; equal figures give equal bytes."""
     with applied():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the layout is found once, and is the same in both files
         for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
             with atomic(stem.with_name(f"{stem.name}.{suffix}")) as temporary:
                 figure.savefig(temporary, format=suffix, dpi=DPI, metadata=metadata)

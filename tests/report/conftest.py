@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from ebmpipe import registry
-from ebmpipe.files import write_arrays, write_json
+from ebmpipe.files import read_arrays, write_arrays, write_json
+from ebmpipe.metrics.base import MetricInfo
+from ebmpipe.report import ranking, style
 
 REASON = "not available: the method has no energy"
 
@@ -86,8 +90,9 @@ def run(
     if not diverged:
         stages["sample"] = stage | {"wall_s": 4.0, "sampler_steps": 500}
     ledger = {
-        "status": "diverged" if diverged else "finished", "reason": "loss is not finite" if diverged else None, "step": 1234, "stages": stages,
-        "parameters": 50_000, "training_flops": int(budget * 1.5e5) if trains else 0, "gradient_evaluations": budget if trains else 0,
+        "status": "diverged" if diverged else "finished", "reason": "loss is not finite" if diverged else None, "step": 1234,
+        "stages": stages, "parameters": 50_000,
+        "training_flops": int(budget * 1.5e5) if trains else 0, "gradient_evaluations": budget if trains else 0,
         "temperature": None if diverged else 1.0, "versions": {}, "commit": None, "files": {},
     }  # fmt: skip
     write_json(folder / "run.json", ledger)
@@ -144,26 +149,26 @@ def plane_run(results: Path, dataset: str, label: str, seed: int, badness: float
     log_density = log_p(np.stack(np.meshgrid(x, x), -1).reshape(-1, 2)).reshape(grid, grid)
     gap = float(-np.log1p(-weight + 1e-6))
     metrics: dict[str, float | str] = {
-        "nll_gap": gap, "nll": 2.1 + gap, "mmd": 0.01 + weight / 5, "sliced_wasserstein": 0.05 + weight, "log_z": 0.3, "mmd@persistent": 0.5,
+        "nll_gap": gap, "nll": 2.1 + gap, "mmd": 0.01 + weight / 5, "sliced_wasserstein": 0.05 + weight, "log_z": 0.3,
+        "mmd@persistent": 0.5,
     }  # fmt: skip
     arrays: dict[str, np.ndarray] = {"grid_x": x, "grid_y": x, "log_density": log_density}
+    uniform = rng.uniform(-6, 6, (1000, 2))
     arrays |= {
         "energy_data": 3 - log_p(data),
         "energy_samples": 3 - log_p(samples),
-        "energy_noise": 3 - log_p(rng.uniform(-6, 6, (1000, 2))),
+        "energy_noise": 3 - log_p(uniform),
     }
     control = options.get("method")
     if control:
         metrics |= {"nll_gap": REASON, "nll": REASON, "log_z": REASON}
-        samples, arrays = data if control == "data" else rng.uniform(-6, 6, (1000, 2)), {}
+        samples, arrays = data if control == "data" else uniform, {}
     history = None if control else curves(rng, gap, "acceptance" if "cd" in label else None, 20 if options.get("diverged") else 60)
     run(results, dataset, label, seed, metrics, samples=samples, arrays=arrays, history=history, **options)
 
 
 def picture_run(results: Path, dataset: str, label: str, seed: int, badness: float, **options: Any) -> None:
     """A run on images whose samples are noisy training images."""
-    from ebmpipe.files import read_arrays
-
     rng = np.random.default_rng([seed, *label.encode()])
     data = read_arrays(results / "data" / dataset / "data.safetensors")[0]
     source = data["test" if options.get("method") == "data" else "train"]
@@ -171,10 +176,56 @@ def picture_run(results: Path, dataset: str, label: str, seed: int, badness: flo
     samples = clean * (1 - min(1, badness)) + rng.normal(size=clean.shape) * badness
     quality = badness * float(np.exp(rng.normal() * 0.1))
     metrics: dict[str, float | str] = {
-        "frechet_lenet": 300 * quality + 1.5, "kernel_lenet": quality, "nn_distance_ratio": 1 + quality, "bits_per_dim": "not available: improper",
-        "precision": 1 - min(quality, 0.9), "recall": 0.9 - min(quality, 0.8),
+        "frechet_lenet": 300 * quality + 1.5, "kernel_lenet": quality, "nn_distance_ratio": 1 + quality,
+        "bits_per_dim": "not available: improper", "precision": 1 - min(quality, 0.9), "recall": 0.9 - min(quality, 0.8),
     }  # fmt: skip
     energies = {f"energy_{key}": rng.normal(level, 3, 500) for key, level in (("data", 0), ("samples", 30 * badness), ("noise", 900))}
     control = options.get("method")
     history = None if control else curves(rng, 1.0, None, 20 if options.get("diverged") else 60)
     run(results, dataset, label, seed, metrics, samples=samples, arrays={} if control else energies, history=history, **options)
+
+
+KNOWN = {
+    "nll_gap": MetricInfo("nats", "lower", "gap"), "nll": MetricInfo("nats", "lower", "nll"), "mmd": MetricInfo("", "lower", "mmd"),
+    "sliced_wasserstein": MetricInfo("", "lower", "distance"), "log_z": MetricInfo("nats", None, "log-partition"),
+    "frechet_lenet": MetricInfo("", "lower", "distance"), "kernel_lenet": MetricInfo("", "lower", "distance"),
+    "nn_distance_ratio": MetricInfo("ratio", None, "ratio"), "bits_per_dim": MetricInfo("bits", "lower", "bits"),
+    "precision": MetricInfo("", "higher", "precision"), "recall": MetricInfo("", "higher", "recall"),
+}  # fmt: skip
+BADNESS = {"data": 0.0005, "noise": 1.0, "nce": 0.3, "pcd": 0.02, "pcd_twin": 0.021, "cd": 0.1, "dsm": 0.06}
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Directions of the made-up metrics, whatever the package measures; small pictures."""
+    monkeypatch.setattr(ranking, "known_metrics", lambda: KNOWN)
+    monkeypatch.setattr(style, "DPI", 50)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """`run` in a fresh results folder, on the data set ``plane``."""
+    return partial(run, tmp_path, "plane")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, list[int]]]]:
+    """Results on a density, on images and on vectors: all seeds of cd diverged, one of dsm's, and the vectors have one seed."""
+    results = tmp_path_factory.mktemp("results")
+    density_data(results, "eight_gaussians")
+    image_data(results, "blobs")
+    vector_data(results, "cloud")
+    rng = np.random.default_rng(0)
+    labels = {"eight_gaussians": list(BADNESS), "blobs": ["data", "noise", "nce", "pcd", "cd", "dsm"], "cloud": ["pcd", "data", "nce"]}
+    runs = {name: {label: [0] if name == "cloud" else [0, 1] for label in chosen} for name, chosen in labels.items()}
+    for dataset, label, seed in [(name, label, seed) for name in runs for label, seeds in runs[name].items() for seed in seeds]:
+        badness, control = BADNESS[label], label if label in ("data", "noise") else None
+        lost = label == "cd" or (label == "dsm" and seed == 1)
+        if dataset == "cloud":
+            metrics = {"mmd": badness, "nll": REASON if control else 2 + badness}
+            history = None if control else curves(rng, 1.0)
+            run(results, dataset, label, seed, metrics, method=control, samples=rng.normal(size=(200, 5)), history=history)
+        else:
+            one = plane_run if dataset == "eight_gaussians" else picture_run
+            one(results, dataset, label, seed, badness, method=control, diverged=lost)
+    return results, runs

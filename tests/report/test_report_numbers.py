@@ -1,0 +1,51 @@
+"""Rounding."""
+
+from __future__ import annotations
+
+import pytest
+
+from ebmpipe.report.dialects import LATEX
+from ebmpipe.report.numbers import duration, letters, quantity, significant
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "text"),
+    [
+        (0.01234, 0.00567, "0.012 ± 0.006"),
+        (1.23456, 0.0123, "1.235 ± 0.012"),
+        (-0.0004, 0.0123, "0.000 ± 0.012"),
+        (-1.5, 0.5, "\N{MINUS SIGN}1.5 ± 0.5"),
+        (1234567.0, 45678.0, "(1.23 ± 0.05)×10⁶"),
+        (0.00012, 0.00003, "(1.20 ± 0.30)×10⁻⁴"),
+        (12.0, 345.0, "12 ± 345"),
+        (2.5, 0.0, "2.50 ± 0"),
+        (0.98765, None, "0.988"),
+        (0.0, None, "0"),
+        (0.5, 0.0967, "0.50 ± 0.10"),
+    ],
+)
+def test_the_spread_decides_the_digits(mean: float, sd: float | None, text: str) -> None:
+    assert quantity(mean, sd).plain() == text
+
+
+def test_what_is_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="no result"):
+        quantity(float("nan"))
+
+
+@pytest.mark.parametrize(("x", "text"), [(0, "0"), (2_000_000, "2.0×10⁶"), (999_999, "1.0×10⁶"), (41.23, "41"), (5.55e12, "5.5×10¹²")])
+def test_costs(x: float, text: str) -> None:
+    assert significant(x).plain() == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.84, "0.8 s"), (41, "41 s"), (200, "3.3 min"), (90_000, "25 h")])
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_footnote_marks() -> None:
+    assert [letters(i) for i in (0, 25, 26, 27)] == ["a", "z", "aa", "ab"]
+
+
+def test_latex_takes_any_text() -> None:
+    assert LATEX.text("50 % of a_b & σ² ≠ 漢 {x}\\") == r"50 \% of a\_b \& $\sigma$$^2$ = ? \{x\}\textbackslash{}"

@@ -1,0 +1,191 @@
+"""The tables: what is in them, what is bold, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ebmpipe import collecting
+from ebmpipe.report import ranking, tables
+from ebmpipe.report.frames import KEY, DuplicateRows, all_runs, read_tables
+from ebmpipe.report.reading import MissingResult
+
+World = tuple[Path, dict[str, dict[str, list[int]]]]
+
+
+@pytest.fixture(scope="module")
+def collected(world: World) -> tuple[Path, dict[str, ranking.Comparison]]:
+    results, runs = world
+    with pytest.MonkeyPatch.context() as patch:
+        from ebmpipe.metrics.base import MetricInfo
+
+        info = {
+            name: MetricInfo("", "lower", name) for name in ("nll_gap", "nll", "mmd", "sliced_wasserstein", "frechet_lenet", "kernel_lenet")
+        }
+        patch.setattr(ranking, "known_metrics", lambda: info | {"log_z": MetricInfo("nats", None, "log-partition")})
+        collecting.collect(results, runs)
+        return results / "tables", {each.dataset: each for each in ranking.compare(*read_tables(results))}
+
+
+def comparison(folder: Path, labels: dict[str, list[int]]) -> ranking.Comparison:
+    results = folder.parents[3]
+    collecting.collect(results, {"plane": labels})
+    return ranking.compare(*read_tables(results))[0]
+
+
+def bold(found: ranking.Comparison, metric: str) -> list[str]:
+    return [row.label for row in found.rows if row.cells[metric].best]
+
+
+def test_metrics_are_tidy(collected: tuple[Path, Any], world: World) -> None:
+    frame = pd.read_csv(collected[0] / "metrics.csv")
+    assert list(frame) == ["dataset", "method", "seed", "metric", "value", "stderr", "n", "status", "unit"]
+    assert not frame.duplicated(KEY).any()
+    assert set(zip(frame["dataset"], frame["method"], frame["seed"], strict=True)) == {
+        (run.dataset, run.label, run.seed) for run in all_runs(*world)
+    }
+
+
+def test_a_missing_value_always_says_why(collected: tuple[Path, Any]) -> None:
+    frame = pd.read_csv(collected[0] / "metrics.csv")
+    assert (frame["value"].isna() == (frame["status"] != "ok")).all()
+    assert set(frame.loc[(frame["method"] == "cd") & (frame["dataset"] != "cloud"), "status"]) == {"diverged"}
+    assert frame["status"].str.match(r"ok$|diverged$|not available: .").all()
+
+
+def test_diverged_runs_have_every_row_that_others_have(make_run: Callable[..., Path]) -> None:
+    make_run("pcd", 0, {"nll": 2.0, "mmd@persistent": 0.1})
+    folder = make_run("cd", 0, {}, diverged=True)
+    comparison(folder, {"pcd": [0], "cd": [0]})
+    frame = pd.read_csv(folder.parents[3] / "tables" / "metrics.csv")
+    lost = frame[frame["method"] == "cd"]
+    assert set(lost["metric"]) == {"nll", "mmd@persistent"} and set(lost["status"]) == {"diverged"} and lost["value"].isna().all()
+
+
+def test_compute_adds_up(collected: tuple[Path, Any]) -> None:
+    frame = pd.read_csv(collected[0] / "compute.csv")
+    parts = frame[["train_s", "sample_s", "evaluate_s"]].fillna(0).sum(axis=1)
+    assert (frame["wall_s"] == parts).all() and frame["device"].eq("cpu").all()
+    assert not frame.duplicated(["dataset", "method", "seed"]).any()
+    assert {"startup_s", "peak_memory_mb", "parameters", "training_flops", "gradient_evaluations", "sampler_steps", "temperature"} <= set(
+        frame
+    )
+
+
+def test_rows_run_from_data_over_best_and_worst_to_noise(collected: tuple[Path, Any]) -> None:
+    found = collected[1]["eight_gaussians"]
+    assert found.headline == "nll_gap"
+    order = [row.label for row in found.rows]
+    assert order[0] == "data" and order[-1] == "noise"
+    assert set(order[1:3]) == {"pcd", "pcd_twin"} and order[3:-1] == ["nce", "dsm", "cd"]
+
+
+def test_what_competes_is_bold_and_nothing_else(collected: tuple[Path, Any]) -> None:
+    for found in collected[1].values():
+        for metric in found.shown:
+            winners = set(bold(found, metric))
+            assert not winners & {"data", "noise"}
+            if found.dataset != "cloud":
+                assert not winners & {"cd", "dsm"}
+
+
+def test_welch_ties_end_at_the_first_that_is_told_apart(make_run: Callable[..., Path]) -> None:
+    values = {"a": [1.0, 1.1, 0.9], "b": [1.05, 1.15, 0.95], "c": [1.8, 1.9, 2.0], "d": [1.0, 60.0, 3.0]}
+    for label, of_label in values.items():
+        for seed, value in enumerate(of_label):
+            folder = make_run(label, seed, {"nll": value})
+    assert bold(comparison(folder, {label: [0, 1, 2] for label in values}), "nll") == ["a", "b"]
+
+
+def test_welch_agrees_with_scipy() -> None:
+    from scipy import stats
+
+    a, b = [1.0, 1.2, 0.7, 1.1], [1.4, 1.6, 1.3]
+    cells = [ranking.Cell(pd.Series(x).mean(), pd.Series(x).std(), len(x)) for x in (a, b)]
+    assert ranking.welch(*cells) == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue)
+
+
+def test_single_seeds_leave_only_the_best_bold(collected: tuple[Path, Any], make_run: Callable[..., Path]) -> None:
+    assert len(bold(collected[1]["cloud"], "nll")) == 1
+    make_run("a", 0, {"precision": 0.5})
+    folder = make_run("b", 0, {"precision": 0.5001})
+    assert bold(comparison(folder, {"a": [0], "b": [0]}), "precision") == ["b"]
+
+
+def test_summary_counts_what_finished(collected: tuple[Path, Any]) -> None:
+    frame = pd.read_csv(collected[0] / "summary.csv").set_index(["dataset", "method"])
+    assert tuple(frame.loc[("blobs", "dsm"), ["finished", "total"]]) == (1, 2)
+    assert tuple(frame.loc[("blobs", "cd"), ["finished", "total"]]) == (0, 2)
+    assert frame.loc[("eight_gaussians", "pcd"), "nll_gap_seeds"] == 2
+    assert pd.isna(frame.loc[("blobs", "cd"), "frechet_lenet"]) and not frame.loc[("blobs", "cd"), "frechet_lenet_best"]
+
+
+def test_markdown_says_what_is_missing(collected: tuple[Path, Any]) -> None:
+    text = (collected[0] / "summary.md").read_text()
+    section = text[text.index("## `eight_gaussians`") : text.index("## `blobs`")]
+    rows = {line.split("|")[1].strip(): line for line in section.splitlines() if line.startswith("| `")}
+    assert "diverged" in rows["`cd`"] and "0/2" in rows["`cd`"] and "1/2" in rows["`dsm`"]
+    assert "n/a<sup>" in rows["`data`"] and "not available: the method has no energy" in section
+    assert "seeds 0, 1 diverged at step 1,234 (loss is not finite)" in section
+    assert "**" in rows["`pcd`"] and "**" not in rows["`dsm`"] and "persistent" not in section
+    assert len({line.count("|") for line in section.splitlines() if line.startswith("|")}) == 1
+
+
+def test_latex_is_balanced_and_escaped(collected: tuple[Path, Any]) -> None:
+    text = (collected[0] / "summary.tex").read_text()
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") >= 3
+    assert text.isascii() and r"eight\_gaussians" in text and r"\toprule" in text
+    bodies = [line for line in text.splitlines() if line.endswith(r" \\") and "&" in line]
+    assert bodies and "_" not in "".join(bodies).replace(r"\_", "")
+
+
+def test_a_metric_that_nobody_has_is_a_note(collected: tuple[Path, Any]) -> None:
+    found = collected[1]["blobs"]
+    assert found.absent["bits_per_dim"] == "not available: improper" and "bits_per_dim" not in found.shown
+    assert "bits\\_per\\_dim is not available: improper" in tables.markdown([found])
+
+
+@pytest.mark.parametrize("name", ["config.json", "run.json", "metrics.json"])
+def test_missing_and_broken_files_are_named(make_run: Callable[..., Path], name: str) -> None:
+    folder = make_run("pcd", 0, {"nll": 2.0})
+    (folder / name).write_text('{"status": ')
+    with pytest.raises(ValueError, match=f"{name} is not valid JSON"):
+        comparison(folder, {"pcd": [0]})
+    (folder / name).unlink()
+    with pytest.raises(MissingResult, match=name):
+        comparison(folder, {"pcd": [0]})
+
+
+def test_a_run_that_is_not_there_is_named(make_run: Callable[..., Path]) -> None:
+    folder = make_run("pcd", 0, {"nll": 2.0})
+    with pytest.raises(MissingResult, match="seed7"):
+        comparison(folder, {"pcd": [0, 7]})
+
+
+def test_another_runs_folder_is_refused(make_run: Callable[..., Path]) -> None:
+    folder = make_run("pcd", 0, {"nll": 2.0})
+    folder.rename(folder.with_name("seed1"))
+    with pytest.raises(ValueError, match="mixed up"):
+        comparison(folder, {"pcd": [1]})
+
+
+def test_a_metric_reported_twice_is_refused(make_run: Callable[..., Path]) -> None:
+    folder = make_run("pcd", 0, {"nll": 2.0})
+    content = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(content | {"rows": content["rows"] * 2}))
+    with pytest.raises(DuplicateRows, match="plane/pcd/0/nll"):
+        comparison(folder, {"pcd": [0]})
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "null"])
+def test_a_value_that_is_none_is_refused(make_run: Callable[..., Path], value: str) -> None:
+    folder = make_run("pcd", 0, {"nll": 2.0})
+    path = folder / "metrics.json"
+    path.write_text(path.read_text().replace("2.0", value))
+    with pytest.raises(ValueError, match="nll has value"):
+        comparison(folder, {"pcd": [0]})
