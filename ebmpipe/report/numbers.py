@@ -68,7 +68,7 @@ def significant(x: float, digits: int = 2) -> Quantity:
     if not x:
         return Quantity("0", None, 0)
     exponent = magnitude(x)
-    if abs(x) >= 1e5 or abs(x) < 1e-2:
+    if abs(x) >= 1e5 or abs(x) < 1e-4:
         mantissa = f"{x / 10**exponent:.{digits - 1}f}"
         return quantity_of(mantissa, exponent)
     return Quantity(f"{x:.{max(0, digits - 1 - exponent)}f}", None, 0)

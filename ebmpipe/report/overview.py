@@ -89,7 +89,7 @@ def verdict(comparison: Comparison) -> list[tuple[str, str]]:
         ("Training", duration(seconds) if seconds is not None else "unknown"),
         ("Gradient evaluations", significant(evaluations).plain() if evaluations is not None else "unknown"),
         ("As good", ", ".join(named(row) for row in ties[:TIES]) + more or "none"),
-        ("Held-out data", "0 (truth)" if comparison.headline == "nll_gap" and scale == "n/a" else scale), diverged,
+        ("Held-out data", "0 (truth)" if comparison.headline == "nll_gap" else scale), diverged,
     ]  # fmt: skip
 
 

@@ -127,7 +127,7 @@ def curves(rng: np.random.Generator, level: float, special: str | None = None, l
     t = np.linspace(0, 1, length)
     noise = rng.normal(size=(4, length)) * 0.1
     found = {
-        "loss": level + np.exp(-5 * t) + noise[0] * 0.3, "grad_norm": np.exp(1.5 - 2 * t + noise[1] * 2),
+        "loss": level + np.exp(-5 * t) + noise[0] * 0.3, "gradient_norm": np.exp(1.5 - 2 * t + noise[1] * 2),
         "energy_data": 2 + noise[2], "energy_negative": 2.3 - 2 * np.exp(-6 * t) + noise[3],
     }  # fmt: skip
     return found | ({special: 0.6 + 0.1 * t + noise[0] * 0.1} if special else {})

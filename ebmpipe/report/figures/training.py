@@ -17,8 +17,8 @@ from ebmpipe.report.reading import Run
 from ebmpipe.report.style import Look, balanced, panels, plain_log, say
 
 CLOCK = ["step", "gradient_evaluations", "wall_s"]
-TITLES = {"energy_gap": "energy gap: data minus negatives (nats)", "grad_norm": "gradient norm", "loss": "loss"}
-LOGARITHMIC = {"grad_norm"}
+TITLES = {"energy_gap": "energy gap: data minus negatives (nats)", "gradient_norm": "gradient norm", "loss": "loss"}
+LOGARITHMIC = {"gradient_norm"}
 SHARED_PANELS = 9
 
 
@@ -82,7 +82,7 @@ class Training(Figure):
             for column in dict.fromkeys(str(column) for history in group for column in history if history[column].notna().any())
             if column not in CLOCK
         )
-        first = [name for name in ("energy_gap", "grad_norm") if name in counts]
+        first = [name for name in ("energy_gap", "gradient_norm") if name in counts]
         others = sorted((name for name in counts if name not in (*TITLES,)), key=lambda name: (-counts[name], name))
         shared = (first + others)[:SHARED_PANELS]
         with_loss = [label for label, group in histories.items() if any("loss" in history for history in group)]
