@@ -191,7 +191,7 @@ def figure(
 
 
 @app.command()
-def overview(runs: RunsOption, results: Results = Path("results")) -> None:
+def overview(results: Results = Path("results")) -> None:
     """Write the first page of the report: the main table and picture."""
     from ebmpipe.report.overview import write_overview
 

@@ -1,4 +1,5 @@
 import json
+import shlex
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -34,6 +35,10 @@ wildcard_constraints:
     label="[a-z][a-z0-9_]*",
     seed="[0-9]+",
     figure="[a-z][a-z0-9_]*",
+
+
+def results_folder(wildcards):
+    return RESULTS
 
 
 def compact(value):
@@ -79,6 +84,42 @@ def features_of(wildcards):
 def run_files(name, dataset=None):
     """The file ``name`` of every run, or of every run on one data set."""
     return [f"{RESULTS}/runs/{run.dataset}/{run.label}/seed{run.seed}/{name}" for run in PLAN.runs if dataset in (None, run.dataset)]
+
+
+def figure_inputs(wildcards):
+    """What a data set's figures draw: the arrays, samples and histories of its runs."""
+    return run_files("arrays.npz", wildcards.dataset)
+
+
+def without_suffix(wildcards, output):
+    return output.png.removesuffix(".png")
+
+
+def raw_option(wildcards):
+    return f"--raw {shlex.quote(PLAN.raw_data)}" if PLAN.raw_data else ""
+
+
+def data_revision(wildcards):
+    return PLAN.catalogue["datasets"][wildcards.dataset]["revision"]
+
+
+def caption(name):
+    return str(Path(workflow.basedir) / f"workflow/report/{name}.rst")
+
+
+def figure_caption(wildcards):
+    """The figure's own caption; Snakemake takes one caption file per rule, which shows this."""
+    return Path(caption(wildcards.figure)).read_text()
+
+
+def figure_category(wildcards):
+    return PLAN.catalogue["figures"][wildcards.figure]["category"]
+
+
+def figure_labels(wildcards):
+    """What the report's list of figures shows of each."""
+    labels = {"figure": PLAN.catalogue["figures"][wildcards.figure]["title"]}
+    return {"data set": wildcards.dataset, **labels} if hasattr(wildcards, "dataset") else labels
 
 
 def every_table():

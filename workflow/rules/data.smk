@@ -11,9 +11,9 @@ rule prepare:
         mem_mb=2000,
         runtime=60,
     params:
-        results=RESULTS,
-        raw=lambda wildcards: f"--raw {PLAN.raw_data}" if PLAN.raw_data else "",
-        revision=lambda wildcards: PLAN.catalogue["datasets"][wildcards.dataset]["revision"],
+        results=results_folder,
+        raw=raw_option,
+        revision=data_revision,
     shell:
         "ebmpipe prepare --dataset {wildcards.dataset} --results {params.results:q} {params.raw}" " > {log} 2>&1"
 
@@ -34,7 +34,7 @@ rule features:
         mem_mb=4000,
         runtime=60,
     params:
-        results=RESULTS,
+        results=results_folder,
         revision=PLAN.catalogue["features_revision"],
     shell:
         "ebmpipe features --dataset {wildcards.dataset} --results {params.results:q}" " > {log} 2>&1"

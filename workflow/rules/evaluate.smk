@@ -18,7 +18,7 @@ rule evaluate:
         runtime=240,
         gpu=1,
     params:
-        results=RESULTS,
+        results=results_folder,
         settings=stage_setting(PLAN.evaluation_settings),
         revisions=stage_setting(PLAN.evaluation_revisions),
     shell:

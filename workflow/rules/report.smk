@@ -1,8 +1,31 @@
+# The report's first screen; the workflow makes it from its own tables and figure.
+report: str(Path(f"{RESULTS}/report/overview.rst").absolute())
+
+
 rule collect:
     input:
         run_files("metrics.json"),
     output:
-        every_table(),
+        metrics=report(
+            f"{RESULTS}/tables/metrics.csv",
+            caption=caption("table_metrics"),
+            category="Tables",
+            labels={"table": "every number"},
+        ),
+        summary=report(
+            f"{RESULTS}/tables/summary.csv",
+            caption=caption("table_summary"),
+            category="Tables",
+            labels={"table": "mean ± sd over seeds"},
+        ),
+        markdown=f"{RESULTS}/tables/summary.md",
+        latex=f"{RESULTS}/tables/summary.tex",
+        compute=report(
+            f"{RESULTS}/tables/compute.csv",
+            caption=caption("table_compute"),
+            category="Tables",
+            labels={"table": "cost of every run"},
+        ),
     log:
         f"{RESULTS}/logs/collect.log",
     conda:
@@ -12,7 +35,7 @@ rule collect:
         mem_mb=2000,
         runtime=60,
     params:
-        results=RESULTS,
+        results=results_folder,
         runs=compact(PLAN.table()),
     shell:
         "ebmpipe collect --runs {params.runs:q} --results {params.results:q} > {log} 2>&1"
@@ -22,14 +45,19 @@ rule figure:
     input:
         tables=f"{RESULTS}/tables/metrics.csv",
         data=f"{DATA}/data.safetensors",
-        runs=lambda wildcards: run_files("arrays.npz", wildcards.dataset),
+        runs=figure_inputs,
     output:
-        png=f"{RESULTS}/figures/{{dataset}}/{{figure}}.png",
+        png=report(
+            f"{RESULTS}/figures/{{dataset}}/{{figure}}.png",
+            caption=caption("figure"),
+            category=figure_category,
+            labels=figure_labels,
+        ),
         pdf=f"{RESULTS}/figures/{{dataset}}/{{figure}}.pdf",
     log:
         f"{RESULTS}/logs/figures/{{dataset}}/{{figure}}.log",
     wildcard_constraints:
-        dataset="(?!overview)[a-z][a-z0-9_]*",
+        dataset="(?!overview/)[a-z][a-z0-9_]*",
     conda:
         ENVIRONMENT
     threads: 1
@@ -37,9 +65,10 @@ rule figure:
         mem_mb=2000,
         runtime=60,
     params:
-        results=RESULTS,
-        runs=lambda wildcards: compact(PLAN.table(wildcards.dataset)),
-        out=lambda wildcards, output: output.png.removesuffix(".png"),
+        results=results_folder,
+        runs=stage_setting(PLAN.table),
+        out=without_suffix,
+        caption=figure_caption,
     shell:
         "ebmpipe figure {wildcards.figure} --dataset {wildcards.dataset} --runs {params.runs:q}"
         " --out {params.out:q} --results {params.results:q} > {log} 2>&1"
@@ -47,9 +76,15 @@ rule figure:
 
 rule overview_figure:
     input:
-        every_table(),
+        metrics=f"{RESULTS}/tables/metrics.csv",
+        compute=f"{RESULTS}/tables/compute.csv",
     output:
-        png=f"{RESULTS}/figures/overview/{{figure}}.png",
+        png=report(
+            f"{RESULTS}/figures/overview/{{figure}}.png",
+            caption=caption("figure"),
+            category=figure_category,
+            labels=figure_labels,
+        ),
         pdf=f"{RESULTS}/figures/overview/{{figure}}.pdf",
     log:
         f"{RESULTS}/logs/figures/overview/{{figure}}.log",
@@ -60,8 +95,30 @@ rule overview_figure:
         mem_mb=2000,
         runtime=60,
     params:
-        results=RESULTS,
+        results=results_folder,
         runs=compact(PLAN.table()),
-        out=lambda wildcards, output: output.png.removesuffix(".png"),
+        out=without_suffix,
+        caption=figure_caption,
     shell:
-        "ebmpipe figure {wildcards.figure} --runs {params.runs:q} --out {params.out:q}" " --results {params.results:q} > {log} 2>&1"
+        "ebmpipe figure {wildcards.figure} --runs {params.runs:q} --out {params.out:q} --results {params.results:q}" " > {log} 2>&1"
+
+
+rule overview:
+    input:
+        metrics=f"{RESULTS}/tables/metrics.csv",
+        compute=f"{RESULTS}/tables/compute.csv",
+        picture=f"{RESULTS}/figures/overview/summary.png",
+    output:
+        f"{RESULTS}/report/overview.rst",
+    log:
+        f"{RESULTS}/logs/overview.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        results=results_folder,
+    shell:
+        "ebmpipe overview --results {params.results:q} > {log} 2>&1"

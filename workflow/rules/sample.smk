@@ -15,7 +15,7 @@ rule sample:
         runtime=240,
         gpu=1,
     params:
-        results=RESULTS,
+        results=results_folder,
         settings=stage_setting(PLAN.sampling_settings),
         revisions=stage_setting(PLAN.sampling_revisions),
     shell:

@@ -18,7 +18,7 @@ rule train:
         runtime=1440,
         gpu=1,
     params:
-        results=RESULTS,
+        results=results_folder,
         method=run_setting("method"),
         settings=run_setting("settings"),
         network=run_setting("network"),

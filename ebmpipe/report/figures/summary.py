@@ -11,12 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.gridspec import GridSpec, SubplotSpec
 
 from ebmpipe.report.base import Context, Figure
-from ebmpipe.report.numbers import duration, significant
+from ebmpipe.report.numbers import duration, quantity, significant
 from ebmpipe.report.ranking import Comparison, Row
 from ebmpipe.report.style import INK, MUTED, Look, plain_log, say
 from ebmpipe.report.tables import column_title
 
 LINE = 0.2
+#: A control this many times beyond the methods is not drawn to scale.
+FAR = 30
 BAND = "#E8F1F8"
 KEY = (
     "Best first. Shaded, outlined: the best and what ties with it. Bars: standard deviation over seeds. Hollow: a seed diverged.",
@@ -86,19 +88,19 @@ class Summary(Figure):
             trade.remove()
             return
         rows = [row for row in comparison.rows if not row.control]
-        values = [mean for row in comparison.rows if (mean := mean_of(row, metric)) is not None]
         own = [mean for row in rows if (mean := mean_of(row, metric)) is not None]
-        scale, options = scale_of(values)
+        scale, options = scale_of(own)
         ranking.set_xscale(scale, **options)
         trade.set_yscale(scale, **options)
         self.ranking(ranking, rows, metric, looks)
         self.trade(trade, rows, metric, comparison.metrics[metric].better, looks)
-        for row in comparison.rows:
-            self.reference(ranking, trade, row, metric, own, scale, looks)
+        controls = [row for row in comparison.rows if row.control and own]
+        off = [self.reference(ranking, trade, row, metric, own, scale, looks) for row in controls]
         if scale == "log":
             plain_log(ranking.xaxis, *ranking.get_xlim())
             plain_log(trade.yaxis, *trade.get_ylim())
-        ranking.set_xlabel(column_title(metric, comparison))
+        away = f"\noff the scale: {', '.join(filter(None, off))}" if any(off) else ""
+        ranking.set_xlabel(column_title(metric, comparison) + away)
         trade.set_ylabel(column_title(metric, comparison))
         costs = [row.costs["gradient_evaluations"] for row in rows if row.costs["gradient_evaluations"]]
         if costs and max(costs) < 1.05 * min(costs):
@@ -154,16 +156,16 @@ class Summary(Figure):
             markeredgewidth=1, elinewidth=1, zorder=3,
         )  # fmt: skip
 
-    def reference(self, ranking: Axes, trade: Axes, row: Row, metric: str, own: list[float], scale: str, looks: dict[str, Look]) -> None:
-        """A control as a line; one that would squash the rest is only mentioned."""
-        value = mean_of(row, metric)
-        if not row.control or value is None:
-            return
-        reach = 1.5 * (max(own) - min(own)) + 0.5 * abs(max(own)) if own else 0.0
-        if scale == "linear" and own and not min(own) - reach <= value <= max(own) + reach:
-            return
-        look = looks[row.label]
+    def reference(self, ranking: Axes, trade: Axes, row: Row, metric: str, own: list[float], scale: str, looks: dict[str, Look]) -> str:
+        """Draw a control as a line; one that would squash the methods into a corner is returned as text instead."""
+        value, look, low, high = mean_of(row, metric), looks[row.label], min(own), max(own)
+        if value is None:
+            return ""
+        reach = 1.5 * (high - low) + 0.5 * abs(high)
+        if not (low / FAR < value < high * FAR if scale == "log" else low - reach < value < high + reach):
+            return f"{row.label} {quantity(value).plain()}"
         for line in (ranking.axvline, trade.axhline):
             line(value, color=look.colour, linestyle=(0, (4, 2)) if row.control == "data" else look.line, linewidth=0.8, zorder=1)
         place: dict[str, Any] = {"xy": (1.0, value), "xycoords": ("axes fraction", "data"), "xytext": (0, 1), "textcoords": "offset points"}
         trade.annotate(row.label, **place, ha="right", va="bottom", fontsize=7, color=look.colour)
+        return ""

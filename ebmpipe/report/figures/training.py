@@ -17,7 +17,12 @@ from ebmpipe.report.reading import Run
 from ebmpipe.report.style import Look, balanced, panels, plain_log, say
 
 CLOCK = ["step", "gradient_evaluations", "wall_s"]
-TITLES = {"energy_gap": "energy gap: data minus negatives (nats)", "gradient_norm": "gradient norm", "loss": "loss"}
+TITLES = {
+    "energy_gap": "energy gap: data minus negatives (nats)",
+    "gradient_norm": "gradient norm",
+    "loss": "loss",
+    "age": "age of the chains (steps)",
+}
 LOGARITHMIC = {"gradient_norm"}
 SHARED_PANELS = 9
 
@@ -83,7 +88,7 @@ class Training(Figure):
             if column not in CLOCK
         )
         first = [name for name in ("energy_gap", "gradient_norm") if name in counts]
-        others = sorted((name for name in counts if name not in (*TITLES,)), key=lambda name: (-counts[name], name))
+        others = sorted((name for name in counts if name not in (*first, "loss")), key=lambda name: (-counts[name], name))
         shared = (first + others)[:SHARED_PANELS]
         with_loss = [label for label, group in histories.items() if any("loss" in history for history in group)]
         panes = [("shared", name) for name in shared] + [("loss", label) for label in with_loss]
