@@ -33,11 +33,11 @@ environment: ## make .venv with pinned dependencies, if it is not there or out o
 .PHONY: run
 run: environment ## run the workflow and write its report [CONFIG=config/….yaml CORES=all ARGS='for snakemake']
 	$(SNAKEMAKE) --cores $(CORES) $(ARGS)
-	$(if $(DRY_RUN),,$(SNAKEMAKE) --report $(RESULTS)/report.html $(ARGS))
+	$(if $(DRY_RUN),,$(SNAKEMAKE) --report $(RESULTS)/report.html --report-stylesheet workflow/report/report.css $(ARGS))
 
 .PHONY: report
 report: environment ## write only the report of results that are there [CONFIG=…]
-	$(SNAKEMAKE) --report $(RESULTS)/report.html $(ARGS)
+	$(SNAKEMAKE) --report $(RESULTS)/report.html --report-stylesheet workflow/report/report.css $(ARGS)
 
 .PHONY: figures
 figures: environment ## make the figures, and what they need [CONFIG=… CORES=… ARGS=…]

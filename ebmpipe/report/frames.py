@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,12 @@ def metrics_frame(runs: list[Run]) -> pd.DataFrame:
     return frame
 
 
+def with_required(ledger: Mapping[str, Any], key: str) -> Any:
+    """A cost of a run and of all that it builds on; None if its own is unknown."""
+    own = ledger.get(key)
+    return own if own is None else own + sum(with_required(other, key) or 0 for other in ledger.get("required", {}).values())
+
+
 def compute_frame(runs: list[Run]) -> pd.DataFrame:
     """One row per run: what it cost, stage by stage."""
     rows = []
@@ -60,11 +67,15 @@ def compute_frame(runs: list[Run]) -> pd.DataFrame:
         known = [stages[stage] for stage in STAGES if stage in stages]
         row: dict[str, Any] = {"dataset": run.dataset, "method": run.label, "seed": run.seed, "status": ledger["status"]}
         row |= {f"{stage}_s": stages.get(stage, {}).get("wall_s") for stage in STAGES}
-        row["wall_s"] = sum(stage.get("wall_s") or 0.0 for stage in known)
         row["startup_s"] = sum(stage.get("startup_s") or 0.0 for stage in known)
+        row["wall_s"] = row["startup_s"] + sum(stage.get("wall_s") or 0.0 for stage in known)
         row["device"] = stages.get("train", {}).get("device")
         row["peak_memory_mb"] = max((stage.get("peak_memory_mb") or 0.0 for stage in known), default=None)
-        row |= {key: ledger.get(key) for key in ("parameters", "training_flops", "gradient_evaluations", "temperature")}
+        # What a run builds on is part of its price: a backbone's cost is added to the cost of all that require it.
+        for key in ("parameters", "training_flops", "gradient_evaluations"):
+            row[key] = with_required(ledger, key)
+        row["train_s"] = with_required({"required": ledger.get("required", {}), "wall_s": row["train_s"]}, "wall_s")
+        row["temperature"] = ledger.get("temperature")
         row["sampler_steps"] = stages.get("sample", {}).get("sampler_steps")
         row["control"] = run.config["method"] if run.control else None
         row["reason"] = run.reason if run.diverged else None

@@ -45,17 +45,23 @@ def spread_decimals(sd: float) -> int:
 
 
 def quantity(mean: float, sd: float | None = None) -> Quantity:
-    """Round ``mean ± sd``. Without a spread the mean keeps three significant digits; a spread below 1e-6 of the mean is zero."""
+    """Round ``mean ± sd`` to what the spread deserves, and never to more than four significant digits of the larger one.
+
+    The spread of two or three seeds is small by chance now and then; it does not make the mean known to seven digits. A spread that
+    vanishes in the rounding is 0; without one the mean keeps three significant digits.
+    """
     if not isfinite(mean):
         raise ValueError(f"{mean} is no result")
     size = max(abs(mean), sd or 0.0)
     exponent = magnitude(size) if size and not 1e-3 <= size < 1e5 else 0
     mean, spread = mean / 10**exponent, None if sd is None else sd / 10**exponent
-    if spread is None or spread < 1e-6 * abs(mean) or spread == 0:
+    if spread is None:
         decimals = max(0, 2 - magnitude(mean)) if mean else 0
-        return Quantity(zeroless(f"{mean:.{decimals}f}"), None if spread is None else "0", exponent)
-    decimals = max(0, spread_decimals(spread))
-    return Quantity(zeroless(f"{mean:.{decimals}f}"), f"{spread:.{decimals}f}", exponent)
+        return Quantity(zeroless(f"{mean:.{decimals}f}"), None, exponent)
+    limit = max(0, 3 - magnitude(max(abs(mean), spread)))
+    decimals = min(max(0, spread_decimals(spread)), limit) if spread else limit
+    rounded = f"{spread:.{decimals}f}"
+    return Quantity(zeroless(f"{mean:.{decimals}f}"), rounded if float(rounded) else "0", exponent)
 
 
 def zeroless(text: str) -> str:

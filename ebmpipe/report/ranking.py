@@ -8,6 +8,7 @@ cannot tie by being erratic. The test needs two seeds of each: without them only
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from math import isclose
 from typing import Any
@@ -76,7 +77,7 @@ class Comparison:
         cells = {metric: [row.cells[metric] for row in self.rows] for metric in self.metrics}
         reasons = {metric: [cell.status for cell in column if cell.status not in ("ok", "diverged")] for metric, column in cells.items()}
         empty = [metric for metric, column in cells.items() if all(cell.mean is None for cell in column)]
-        return {metric: reasons[metric][0] for metric in empty if reasons[metric]}
+        return {metric: Counter(reasons[metric]).most_common(1)[0][0] for metric in empty if reasons[metric]}
 
     @property
     def best(self) -> list[Row]:

@@ -51,10 +51,10 @@ def result(cell: Cell, dialect: Dialect, notes: Notes) -> str:
 
 
 def cost(value: float | None, dialect: Dialect) -> str:
-    """A cost, to two or three digits."""
+    """A cost, to two or three digits; the milliseconds in which a control trains nothing are 0."""
     if value is None:
         return dialect.text("–")
-    return dialect.number(significant(value, 3 if value < 1e5 else 2))
+    return dialect.number(significant(value if value >= 0.05 else 0, 3 if value < 1e5 else 2))
 
 
 def line(row: Row, comparison: Comparison, dialect: Dialect, notes: Notes) -> list[str]:

@@ -22,6 +22,9 @@ def snakemake_calls(checkout) -> list[str]:
     return (checkout.folder / "snakemake-calls").read_text().replace(f"{checkout.root}/", "").splitlines()
 
 
+STYLE = "--report-stylesheet workflow/report/report.css"
+
+
 def test_help_lists_every_target(checkout) -> None:
     done = checkout.run("make")
     assert done.returncode == 0
@@ -33,7 +36,7 @@ def test_help_lists_every_target(checkout) -> None:
 def test_run_makes_results_and_report(ready) -> None:
     done = ready.run("make", "run")
     assert done.returncode == 0, done.stderr
-    assert snakemake_calls(ready) == [".venv/bin snakemake --cores all", ".venv/bin snakemake --report results/report.html"]
+    assert snakemake_calls(ready) == [".venv/bin snakemake --cores all", f".venv/bin snakemake --report results/report.html {STYLE}"]
 
 
 def test_run_takes_config_cores_and_arguments(ready) -> None:
@@ -47,9 +50,9 @@ def test_run_takes_config_cores_and_arguments(ready) -> None:
     ready.run("make", "run", "ARGS=-n")
     assert snakemake_calls(ready) == [
         ".venv/bin snakemake --configfile mine.yaml --cores 2 --keep-going",
-        ".venv/bin snakemake --configfile mine.yaml --report results/mine/report.html --keep-going",
-        ".venv/bin snakemake --configfile other.yaml --report results/report.html",
-        ".venv/bin snakemake --report elsewhere/report.html",
+        f".venv/bin snakemake --configfile mine.yaml --report results/mine/report.html {STYLE} --keep-going",
+        f".venv/bin snakemake --configfile other.yaml --report results/report.html {STYLE}",
+        f".venv/bin snakemake --report elsewhere/report.html {STYLE}",
         ".venv/bin snakemake --cores all -n",
     ]
 

@@ -13,7 +13,6 @@ import pytest
 
 from ebmpipe import collecting, registry
 from ebmpipe.report import base, style
-from ebmpipe.report.figures.neighbours import nearest
 from ebmpipe.report.figures.samples import mosaic
 from ebmpipe.report.figures.summary import efficient, scale_of
 
@@ -83,13 +82,6 @@ def test_grids_wrap(count: int) -> None:
     figure, axes = style.panels(count, columns, 1, 1)
     assert len(axes) == len(figure.axes) == count and columns <= 6
     assert figure.get_figwidth() == columns
-
-
-def test_nearest_finds_copies() -> None:
-    rng = np.random.default_rng(0)
-    train = rng.integers(0, 16, (50, 1, 4, 4))
-    samples = 2 * train[[7, 30]] / 15 - 1
-    assert nearest(samples, train, 16).tolist() == [7, 30]
 
 
 def test_mosaic_keeps_colours_and_order() -> None:

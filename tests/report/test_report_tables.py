@@ -12,7 +12,7 @@ import pytest
 
 from ebmpipe import collecting
 from ebmpipe.report import ranking, tables
-from ebmpipe.report.frames import KEY, DuplicateRows, all_runs, read_tables
+from ebmpipe.report.frames import KEY, DuplicateRows, all_runs, read_tables, with_required
 from ebmpipe.report.reading import MissingResult
 
 World = tuple[Path, dict[str, dict[str, list[int]]]]
@@ -69,8 +69,9 @@ def test_diverged_runs_have_every_row_that_others_have(make_run: Callable[..., P
 
 def test_compute_adds_up(collected: tuple[Path, Any]) -> None:
     frame = pd.read_csv(collected[0] / "compute.csv")
-    parts = frame[["train_s", "sample_s", "evaluate_s"]].fillna(0).sum(axis=1)
-    assert (frame["wall_s"] == parts).all() and frame["device"].eq("cpu").all()
+    parts = frame[["train_s", "sample_s", "evaluate_s", "startup_s"]].fillna(0).sum(axis=1)
+    assert frame["wall_s"].to_numpy() == pytest.approx(parts.to_numpy())
+    assert frame["device"].eq("cpu").all()
     assert not frame.duplicated(["dataset", "method", "seed"]).any()
     assert {"startup_s", "peak_memory_mb", "parameters", "training_flops", "gradient_evaluations", "sampler_steps", "temperature"} <= set(
         frame
@@ -189,3 +190,10 @@ def test_a_value_that_is_none_is_refused(make_run: Callable[..., Path], value: s
     path.write_text(path.read_text().replace("2.0", value))
     with pytest.raises(ValueError, match="nll has value"):
         comparison(folder, {"pcd": [0]})
+
+
+def test_what_a_run_builds_on_is_part_of_its_price() -> None:
+    flow = {"training_flops": 5, "required": {}}
+    tilt = {"training_flops": 3, "required": {"backbone": flow}}
+    assert with_required({"training_flops": 2, "required": {"base": tilt, "features": flow}}, "training_flops") == 15
+    assert with_required({"training_flops": None, "required": {"base": tilt}}, "training_flops") is None

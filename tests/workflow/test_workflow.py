@@ -109,8 +109,12 @@ def test_a_changed_setting_reruns_one_label_and_what_hangs_from_it(finished: Pat
     changed = write_config(finished / "changed", methods=METHODS | {"nce": {"settings": {"ratio": 2}}})
     planned = jobs(finished, changed)
     assert {rule: planned[rule] for rule in ("prepare", "features", "train", "sample", "evaluate", "collect")} == {
-        **{"prepare": 0, "features": 0},
-        **{"train": 1, "sample": 1, "evaluate": 1, "collect": 1},
+        "prepare": 0,
+        "features": 0,
+        "train": 1,
+        "sample": 1,
+        "evaluate": 1,
+        "collect": 1,
     }
 
 

@@ -46,6 +46,10 @@ def compact(value):
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
+# The comparison as tables and figures take it: in the order of the config, whole, so that a label looks the same everywhere.
+COMPARISON = json.dumps(PLAN.table(), separators=(",", ":"))
+
+
 def run_of(wildcards):
     return Run(wildcards.dataset, wildcards.label, int(wildcards.seed))
 

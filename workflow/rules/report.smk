@@ -36,7 +36,7 @@ rule collect:
         runtime=60,
     params:
         results=results_folder,
-        runs=compact(PLAN.table()),
+        runs=COMPARISON,
     shell:
         "ebmpipe collect --runs {params.runs:q} --results {params.results:q} > {log} 2>&1"
 
@@ -66,7 +66,7 @@ rule figure:
         runtime=60,
     params:
         results=results_folder,
-        runs=stage_setting(PLAN.table),
+        runs=COMPARISON,
         out=without_suffix,
         caption=figure_caption,
     shell:
@@ -96,7 +96,7 @@ rule overview_figure:
         runtime=60,
     params:
         results=results_folder,
-        runs=compact(PLAN.table()),
+        runs=COMPARISON,
         out=without_suffix,
         caption=figure_caption,
     shell:

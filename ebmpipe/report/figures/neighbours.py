@@ -5,25 +5,12 @@ from __future__ import annotations
 import matplotlib.figure
 import numpy as np
 
+from ebmpipe.metrics.nearest_neighbours import neighbours
 from ebmpipe.report.base import Context, Figure
 from ebmpipe.report.figures.samples import grey, mosaic
 from ebmpipe.report.style import balanced, bare, panels, say
 
 PAIRS = 10
-CHUNK = 4096
-
-
-def nearest(queries: np.ndarray, train: np.ndarray, levels: int | None) -> np.ndarray:
-    """Index in ``train`` of each query's neighbour in Euclidean distance of pixels."""
-    flat = grey(queries, levels).reshape(len(queries), -1)
-    best, index = np.full(len(queries), np.inf), np.zeros(len(queries), dtype=int)
-    for start in range(0, len(train), CHUNK):
-        block = grey(train[start : start + CHUNK], levels).reshape(-1, flat.shape[1])
-        distance = (block**2).sum(1) - 2 * flat @ block.T
-        closer = distance.min(1) < best
-        index[closer] = start + distance.argmin(1)[closer]
-        best = np.minimum(best, distance.min(1))
-    return index
 
 
 class Neighbours(Figure):
@@ -39,7 +26,9 @@ class Neighbours(Figure):
         labels = list(context.groups)
         train, levels = context.data["train"], context.spec.levels
         shown = {label: run.samples[:PAIRS] for label in labels if (run := context.first(label)) and run.samples is not None}
-        found = nearest(np.concatenate(list(shown.values())), train, levels) if shown else np.zeros(0, dtype=int)
+        found = np.zeros(0, dtype=int)
+        if shown:
+            found = neighbours(grey(np.concatenate(list(shown.values())), levels), grey(train, levels), k=1)[:, 0]
         columns = balanced(len(labels), 2 if len(labels) <= 12 else 3)
         figure, axes = panels(len(labels), columns, 4.6 if columns < 3 else 3.4, 1.12 if columns < 3 else 0.88)
         for label, panel in zip(labels, axes, strict=True):
