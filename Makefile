@@ -49,7 +49,7 @@ tables: environment ## make the tables, and what they need [CONFIG=… CORES=…
 
 .PHONY: test
 test: environment ## run the tests [TESTS=tests/… ARGS='for pytest']
-	$(INSIDE) $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup $(ARGS) $(TESTS)
+	$(INSIDE) $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS) $(TESTS)
 
 .PHONY: lint
 lint: environment ## check style, types and the workflow's rules

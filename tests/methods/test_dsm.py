@@ -41,7 +41,7 @@ def test_the_optimum_is_the_smoothed_density(shape):
     precision = torch.tensor(optimum, dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(losses(shape, data_scale, sigma, precision).mean(), precision)
     assert abs(float(slope)) < 0.02 * math.prod(shape)
-    at_optimum = float(losses(shape, data_scale, sigma, optimum).mean())
+    at_optimum = float(losses(shape, data_scale, sigma, optimum).detach().mean())
     for factor in (0.5, 0.8, 1.25, 2.0, -1.0):
         assert float(losses(shape, data_scale, sigma, factor * optimum).mean()) > at_optimum
 

@@ -22,8 +22,6 @@ FIGURES = json.loads((ROOT / "workflow/schemas/catalogue.json").read_text())["fi
 WILD = {"method": "pcd", "settings": {"kernel": {"name": "ula", "settings": {"step_size": 30}}, "optimiser": {"learning_rate": 1.0}}}
 METHODS = yaml.safe_load(TINY.read_text())["methods"] | {"wild": WILD}
 
-pytestmark = pytest.mark.xdist_group("workflow")
-
 
 def snakemake(folder: Path, *arguments: str, configfile: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in ``folder`` on the project's Snakefile, with this interpreter's commands first in the path."""
@@ -147,4 +145,4 @@ def test_an_optional_data_set_that_is_not_at_hand_is_left_out_with_a_notice(tmp_
     write_config(tmp_path, datasets={"eight_gaussians": {}, "mnist": {"optional": True}}, raw_data="/nowhere")
     run = snakemake(tmp_path, "--dry-run")
     assert run.returncode == 0
-    assert "mnist is left out" in run.stderr
+    assert "mnist is left out" in run.stdout + run.stderr
