@@ -169,7 +169,7 @@ class Method(nn.Module, ABC):
                 positions.append(self.denoised(x))
         return Samples(
             torch.cat(positions),
-            acceptance=acceptance,
+            acceptance=acceptance if kernel.adjusted else None,
             sampler_steps=settings.steps,
             gradient_evaluations=n * (kernel.cost(settings.steps) + int(self.denoises)),
             temperature=kernel.temperature,

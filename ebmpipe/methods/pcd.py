@@ -78,12 +78,12 @@ class PCD(EnergyMethod):
         # One forward pass for both halves: at this size the calls cost more than the arithmetic.
         positive_energy, negative_energy = self.live(torch.cat([batch, negative])).split(count)
         report = apply_gradients(positive_energy.mean() - negative_energy.mean(), self.learner)
-        return report | {
-            "energy_data": positive_energy.mean(),
-            "energy_negative": negative_energy.mean(),
-            "acceptance": summary.acceptance,
+        report |= {
+            "energy_data": positive_energy.mean().detach(),
+            "energy_negative": negative_energy.mean().detach(),
             "age": self.ages.double().mean(),
         }
+        return report | ({"acceptance": summary.acceptance} if self.kernel.adjusted else {})
 
     def chains(self) -> Tensor:
         return self.positions

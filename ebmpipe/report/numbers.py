@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import floor, isfinite, log10
 
+#: Metrics are of order one; a value below this is the error of double precision or of a quadrature.
+NOTHING = 1e-6
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -48,10 +50,13 @@ def quantity(mean: float, sd: float | None = None) -> Quantity:
     """Round ``mean ± sd`` to what the spread deserves, and never to more than four significant digits of the larger one.
 
     The spread of two or three seeds is small by chance now and then; it does not make the mean known to seven digits. A spread that
-    vanishes in the rounding is 0; without one the mean keeps three significant digits.
+    vanishes in the rounding is written as an upper bound. Without a spread the mean keeps three significant digits. What is below 1e-6,
+    spread and all, is rounding error and written as 0.
     """
     if not isfinite(mean):
         raise ValueError(f"{mean} is no result")
+    if max(abs(mean), sd or 0.0) < NOTHING:
+        return Quantity("0", None if sd is None else "0", 0)
     size = max(abs(mean), sd or 0.0)
     exponent = magnitude(size) if size and not 1e-3 <= size < 1e5 else 0
     mean, spread = mean / 10**exponent, None if sd is None else sd / 10**exponent
@@ -61,7 +66,9 @@ def quantity(mean: float, sd: float | None = None) -> Quantity:
     limit = max(0, 3 - magnitude(max(abs(mean), spread)))
     decimals = min(max(0, spread_decimals(spread)), limit) if spread else limit
     rounded = f"{spread:.{decimals}f}"
-    return Quantity(zeroless(f"{mean:.{decimals}f}"), rounded if float(rounded) else "0", exponent)
+    if spread and not float(rounded):
+        rounded = f"<{10.0**-decimals:.{decimals}f}"
+    return Quantity(zeroless(f"{mean:.{decimals}f}"), rounded if spread else "0", exponent)
 
 
 def zeroless(text: str) -> str:

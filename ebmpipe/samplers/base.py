@@ -52,6 +52,7 @@ class Kernel(ABC):
         gradients_at_init: input gradients per chain taken by `init`.
         gradients_per_step: input gradients per chain taken by `step`.
         temperature: as in `Summary`.
+        adjusted: whether proposals are accepted or rejected, so that acceptance means something.
     """
 
     name: ClassVar[str]
@@ -59,6 +60,7 @@ class Kernel(ABC):
     gradients_at_init: int = 0
     gradients_per_step: int = 1
     temperature: float = 1.0
+    adjusted: bool = False
 
     @abstractmethod
     def init(self, energy: Energy, x: Tensor) -> State:

@@ -21,6 +21,7 @@ class MALA(Kernel):
     name = "mala"
     revision = 1
     gradients_at_init = 1
+    adjusted = True
 
     def __init__(self, step_size: float) -> None:
         if not step_size > 0:

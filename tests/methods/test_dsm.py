@@ -43,7 +43,7 @@ def test_the_optimum_is_the_smoothed_density(shape):
     assert abs(float(slope)) < 0.02 * math.prod(shape)
     at_optimum = float(losses(shape, data_scale, sigma, optimum).detach().mean())
     for factor in (0.5, 0.8, 1.25, 2.0, -1.0):
-        assert float(losses(shape, data_scale, sigma, factor * optimum).mean()) > at_optimum
+        assert float(losses(shape, data_scale, sigma, factor * optimum).detach().mean()) > at_optimum
 
 
 def test_differs_from_the_fisher_divergence_by_a_constant():

@@ -32,7 +32,9 @@ def curves_of(run: Run) -> pd.DataFrame:
     history = run.history.copy()
     if {"energy_data", "energy_negative"} <= set(history):
         history["energy_gap"] = history["energy_data"] - history["energy_negative"]
-        history = history.drop(columns=["energy_data", "energy_negative"])
+        # A contrastive loss is the gap itself, and needs no second panel.
+        same = "loss" in history and np.allclose(history["loss"], history["energy_gap"], equal_nan=True)
+        history = history.drop(columns=["energy_data", "energy_negative"] + ["loss"] * same)
     return history
 
 
