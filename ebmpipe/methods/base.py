@@ -185,6 +185,23 @@ class Method(nn.Module, ABC):
         return x - self.noise_level**2 * gradient(self.energy_function(), x) if self.denoises else x
 
 
+class Control(Method):
+    """A row that trains nothing and gives the tables their scale."""
+
+    references = ()
+    trains = False
+    control = True
+
+    @property
+    def gradient_evaluations_per_step(self) -> int:
+        """None are spent."""
+        return 0
+
+    def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
+        """Nothing is learned."""
+        return {"loss": 0.0}
+
+
 class EnergyMethod(Method):
     """A method that trains one energy network on top of the Gaussian base."""
 

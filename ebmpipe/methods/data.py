@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from ebmpipe import registry
 from ebmpipe.data.prepared import Prepared
-from ebmpipe.methods.base import Method, NoEnergy, Samples
+from ebmpipe.methods.base import Control, NoEnergy, Samples
 
 
-class Data(Method):
+class Data(Control):
     """The best that samples can look: the validation split, never seen in training. In 2-D its energy is the true one."""
 
     name = "data"
     revision = 1
     title = "real data"
-    references = ()
-    trains = False
-    control = True
-
-    @property
-    def gradient_evaluations_per_step(self) -> int:
-        return 0
-
-    def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
-        """Nothing is learned."""
-        return {"loss": 0.0}
 
     def energy(self, x: Tensor) -> Tensor:
         if self.spec.kind != "density":

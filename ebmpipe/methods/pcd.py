@@ -77,7 +77,7 @@ class PCD(EnergyMethod):
         self.positions[drawn], self.ages[drawn] = negative, age + self.config.steps
         # One forward pass for both halves: at this size the calls cost more than the arithmetic.
         positive_energy, negative_energy = self.live(torch.cat([batch, negative])).split(count)
-        report = apply_gradients(positive_energy.mean() - negative_energy.mean(), self.learner)
+        report: dict[str, Any] = dict(apply_gradients(positive_energy.mean() - negative_energy.mean(), self.learner))
         report |= {
             "energy_data": positive_energy.mean().detach(),
             "energy_negative": negative_energy.mean().detach(),

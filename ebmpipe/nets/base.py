@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -18,7 +19,7 @@ class NetworkSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class EnergyNetwork(nn.Module):
+class EnergyNetwork(nn.Module, ABC):
     """A network f: (n, *event) -> (n,) on standardised inputs. It may offer ``grad`` and ``value_and_grad`` without autograd.
 
     Attributes:
@@ -37,9 +38,9 @@ class EnergyNetwork(nn.Module):
         super().__init__()
         self.shape = shape
 
+    @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """f(x) in nats, shape (n,)."""
-        raise NotImplementedError
 
 
 def build_network(config: NetworkConfig, spec: DataSpec) -> EnergyNetwork:
