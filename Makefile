@@ -18,7 +18,8 @@ INSIDE := PATH="$(CURDIR)/$(BIN):$$PATH"
 SNAKEMAKE = $(INSIDE) $(BIN)/snakemake $(if $(CONFIG),--configfile $(CONFIG))
 # Where the config puts its results; the report belongs beside them.
 RESULTS = $(or $(shell sed -n 's/^results: *\([^ ]*\).*/\1/p' $(or $(CONFIG),config/config.yaml) 2>/dev/null | tr -d "\"'"),results)
-DRY_RUN = $(filter -n --dry-run --dryrun,$(ARGS))
+# Any of -n, -np, --dry-run, --dryrun.
+DRY_RUN = $(strip $(filter --dry-run --dryrun,$(ARGS)) $(foreach option,$(filter-out --%,$(filter -%,$(ARGS))),$(findstring n,$(option))))
 
 .PHONY: help
 help: ## list the targets
@@ -31,20 +32,23 @@ environment: ## make .venv with pinned dependencies, if it is not there or out o
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/make-environment
 
 .PHONY: run
-run: environment ## run the workflow and write its report [CONFIG=config/….yaml CORES=all ARGS='for snakemake']
+run: environment config-exists ## run the workflow and write its report [CONFIG=config/….yaml CORES=all ARGS='for snakemake']
 	$(SNAKEMAKE) --cores $(CORES) $(ARGS)
 	$(if $(DRY_RUN),,$(SNAKEMAKE) --report $(RESULTS)/report.html --report-stylesheet workflow/report/report.css $(ARGS))
 
+config-exists:
+	@test -z "$(CONFIG)" || test -f "$(CONFIG)" || { echo "CONFIG=$(CONFIG): there is no such file" >&2; exit 2; }
+
 .PHONY: report
-report: environment ## write only the report of results that are there [CONFIG=…]
+report: environment config-exists ## write only the report of results that are there [CONFIG=…]
 	$(SNAKEMAKE) --report $(RESULTS)/report.html --report-stylesheet workflow/report/report.css $(ARGS)
 
 .PHONY: figures
-figures: environment ## make the figures, and what they need [CONFIG=… CORES=… ARGS=…]
+figures: environment config-exists ## make the figures, and what they need [CONFIG=… CORES=… ARGS=…]
 	$(SNAKEMAKE) --cores $(CORES) $(ARGS) figures
 
 .PHONY: tables
-tables: environment ## make the tables, and what they need [CONFIG=… CORES=… ARGS=…]
+tables: environment config-exists ## make the tables, and what they need [CONFIG=… CORES=… ARGS=…]
 	$(SNAKEMAKE) --cores $(CORES) $(ARGS) tables
 
 .PHONY: test

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.8")
@@ -6,7 +8,7 @@ min_version("9.8")
 # A config given with --configfile stands alone; it is not laid over the default one.
 if not workflow.config_settings.configfiles:
 
-    configfile: "config/config.yaml"
+    configfile: str(Path(workflow.basedir) / "config/config.yaml")
 
 
 include: "workflow/rules/common.smk"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 from ebmpipe import registry
-from ebmpipe.config import EvaluationConfig, RunConfig, SamplingConfig, WorkflowConfig
+from ebmpipe.config import NETWORKS, EvaluationConfig, RunConfig, SamplingConfig, WorkflowConfig
 from ebmpipe.config_reference import reference
 from ebmpipe.files import write_text
 
@@ -43,21 +42,16 @@ def network_entry(network: Any) -> dict[str, Any]:
 
 def sampler_entry(kernel: Any) -> dict[str, Any]:
     """A sampler's entry; its settings are its constructor's arguments."""
-    parameters = list(inspect.signature(kernel.__init__).parameters.values())[1:]
-    return {
-        "revision": kernel.revision,
-        "settings": [p.name for p in parameters],
-        "required": [p.name for p in parameters if p.default is inspect.Parameter.empty],
-    }
+    return {"revision": kernel.revision, "schema": kernel.settings_model().model_json_schema()}
 
 
 def catalogue() -> dict[str, Any]:
     """Everything that a config can name, with defaults, schemas and revisions."""
     from ebmpipe.features import lenet
-    from ebmpipe.training import REVISION
+    from ebmpipe.loading import TRAINING_REVISION
 
     return {
-        "training_revision": REVISION,
+        "training_revision": TRAINING_REVISION,
         "features_revision": lenet.REVISION,
         "methods": {name: method_entry(member) for name, member in registry.load_all("methods").items()},
         "networks": {name: network_entry(member) for name, member in registry.load_all("nets").items()},
@@ -84,6 +78,7 @@ def catalogue() -> dict[str, Any]:
         },
         "defaults": {
             "run": RunConfig(dataset="x", label="x", method="x").model_dump(mode="json", exclude={"dataset", "label", "method"}),
+            "networks": {kind: network.model_dump(mode="json") for kind, network in NETWORKS.items()},
             "sampling": SamplingConfig().model_dump(mode="json"),
             "evaluation": EvaluationConfig().model_dump(mode="json"),
         },
@@ -91,14 +86,28 @@ def catalogue() -> dict[str, Any]:
     }
 
 
+def closed(schema: Any) -> Any:
+    """``schema`` with every mapping of identifiers closed to other keys, which pydantic leaves open and unchecked."""
+    if isinstance(schema, dict):
+        shut = {"additionalProperties": False} if "patternProperties" in schema else {}
+        return {key: closed(value) for key, value in schema.items()} | shut
+    return [closed(item) for item in schema] if isinstance(schema, list) else schema
+
+
 def texts() -> dict[str, str]:
     """Path below the project's folder -> content of each generated file."""
-    both = {CATALOGUE: catalogue(), SCHEMA: WorkflowConfig.model_json_schema()}
+    both = {CATALOGUE: catalogue(), SCHEMA: closed(WorkflowConfig.model_json_schema())}
     return {name: json.dumps(value, indent=1, sort_keys=True) + "\n" for name, value in both.items()} | {REFERENCE: reference()}
 
 
 def write(project: Path) -> list[Path]:
-    """Write the generated files below ``project``; returns their paths."""
+    """Write the generated files below ``project``; returns their paths.
+
+    Raises:
+        FileNotFoundError: if ``project`` is not the folder of a checkout.
+    """
+    if not (project / "workflow" / "rules").is_dir():
+        raise FileNotFoundError(f"{project.absolute()} is not the project's folder: there is no workflow/rules in it; say --project")
     generated = texts()
     for name, text in generated.items():
         write_text(project / name, text)

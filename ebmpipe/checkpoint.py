@@ -79,8 +79,7 @@ def load_model(path: Path) -> dict[str, Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}
 
 
-def remove_stale(folder: Path, keep: Path) -> None:
-    """Delete checkpoints of other settings, which no run will ever resume from."""
+def remove_checkpoints(folder: Path) -> None:
+    """Delete the checkpoints of a run that is done, those of other settings included: nothing will resume from them."""
     for path in folder.glob("*.safetensors"):
-        if path != keep:
-            path.unlink()
+        path.unlink()

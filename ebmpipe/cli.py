@@ -102,7 +102,7 @@ def train(
 
     given: dict[str, Any] = {
         "dataset": dataset,
-        "label": label or method,
+        "label": label or method.rpartition(":")[2].lower(),
         "method": method,
         "seed": seed,
         "settings": parsed(settings),

@@ -9,7 +9,7 @@ import pandas as pd
 from ebmpipe.files import atomic, write_text
 from ebmpipe.report import ranking, tables
 from ebmpipe.report.frames import all_runs, compute_frame, metrics_frame
-from ebmpipe.report.reading import Runs
+from ebmpipe.report.reading import Runs, check_runs
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
@@ -27,8 +27,9 @@ def collect(results: Path, runs: Runs) -> None:
 
     Raises:
         MissingResult: if a run's folder or one of its files is not there.
-        ValueError: if a file is not what it should be, or a run reports a metric twice.
+        ValueError: if ``runs`` or a file is not what it should be, or a run reports a metric twice.
     """
+    check_runs(runs)
     found = all_runs(results, runs)
     if not found:
         raise ValueError("there are no runs to collect")

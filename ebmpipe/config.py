@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from ebmpipe.spec import Kind
 
 #: Ids of labels and data sets: they become folder names and wildcards.
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+DISTINCT: JsonDict = {"uniqueItems": True}
 
 
 class Model(BaseModel):
@@ -31,11 +38,20 @@ class NetworkConfig(Model):
     settings: dict[str, Any] = Field({}, description="the network's own settings; defaults where absent")
 
 
+#: The energy network of each kind of data, where nothing else is said. In the plane, data have structure much finer than their extent:
+#: a SiLU network on standardised inputs needs many updates to leave the smooth solutions it starts among, and the gain spares it those.
+NETWORKS: dict[Kind, NetworkConfig] = {
+    "density": NetworkConfig(name="mlp", settings={"width": 128, "depth": 2, "gain": 6.0}),
+    "vectors": NetworkConfig(name="mlp", settings={"width": 256, "depth": 2}),
+    "images": NetworkConfig(name="conv", settings={"widths": [32, 64, 128]}),
+}
+
+
 class OptimiserConfig(Model):
     """Adam (Kingma & Ba 2015), its learning-rate schedule, clipping and the weight average."""
 
     learning_rate: float = Field(2e-3, gt=0, description="step size at its peak")
-    betas: tuple[float, float] = Field((0.5, 0.99), description="decay of the first and second moment")
+    betas: tuple[Decay, Decay] = Field((0.5, 0.99), description="decay of the first and second moment")
     epsilon: float = Field(1e-8, gt=0, description="added to the root of the second moment")
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty on the weights, added to the gradient")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="cosine decay to zero over the run, or none")
@@ -64,7 +80,7 @@ class RunConfig(Model):
     label: Identifier = Field(description="name of the run's row in the tables")
     method: str = Field(description="id of the training method, or module:Class")
     seed: Seed = Field(0, description="root of every random stream of the run")
-    network: NetworkConfig = Field(NetworkConfig(), description="the energy network, the same for every method")
+    network: NetworkConfig | None = Field(None, description="the energy network, the same for every method; null: that of the kind of data")
     settings: dict[str, Any] = Field({}, description="the method's own settings")
     gradient_evaluations: int = Field(
         10_000_000, ge=1, description="training budget: evaluations of the energy's gradient, in x or in the weights, for one example"
@@ -105,7 +121,7 @@ class DatasetConfig(Model):
 
     optional: bool = Field(False, description="leave the data set out, with a notice, where its raw files are not at hand")
     labels: list[Identifier] | None = Field(None, description="rows to run here; null: all")
-    seeds: list[Seed] | None = Field(None, description="seeds here; null: the workflow's")
+    seeds: list[Seed] | None = Field(None, min_length=1, json_schema_extra=DISTINCT, description="seeds here; null: the workflow's")
     gradient_evaluations: int | None = Field(None, ge=1, description="training budget of every method, in gradient evaluations")
     network: NetworkConfig | None = Field(None, description="the energy network of every method")
     sampling: dict[str, Any] = Field({}, description="fresh samples; see SamplingConfig")
@@ -118,7 +134,7 @@ class WorkflowConfig(Model):
 
     results: str = Field("results", description="folder for everything the workflow makes")
     raw_data: str | None = Field(None, description="folder of raw data files; EBMPIPE_DATA_DIR if null")
-    seeds: list[Seed] = Field([0, 1], min_length=1, description="seeds of every run")
+    seeds: list[Seed] = Field([0, 1], min_length=1, json_schema_extra=DISTINCT, description="seeds of every run")
     methods: dict[Identifier, LabelConfig] = Field(min_length=1, description="label -> what it is")
     defaults: dict[Literal["density", "vectors", "images"], DatasetConfig] = Field({}, description="per kind of data")
     datasets: dict[Identifier, DatasetConfig] = Field(min_length=1, description="data set -> how the comparison runs on it")

@@ -59,15 +59,19 @@ def rows_of(family: Metric, evaluation: Evaluation) -> list[Measurement]:
         return list(family.unavailable(reason, evaluation))
 
 
-def figure_arrays(evaluation: Evaluation, noise: np.ndarray, config: EvaluationConfig) -> dict[str, np.ndarray]:
-    """Energies of data, samples and noise, and in 2-D the normalised log-density on a grid; what has no value is absent."""
+def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConfig) -> dict[str, np.ndarray]:
+    """Energies of data, samples and noise, and in 2-D the normalised log-density on a grid; what has no value is absent.
+
+    An energy of data smoothed by noise is shown what it describes: test data with that noise, and samples before the denoising jump.
+    """
     if evaluation.log_unnormalised is None:
         return {}
-    energy = evaluation.log_unnormalised
+    energy, rng = evaluation.log_unnormalised, numpy_generator(0, "evaluation", "figures")
+    samples = evaluation.samples.get("noisy", evaluation.samples[evaluation.primary])
     arrays = {
-        "energy_data": -energy(evaluation.test),
-        "energy_samples": -energy(evaluation.samples[evaluation.primary]),
-        "energy_noise": -energy(noise),
+        "energy_data": -energy(evaluation.test + method.noise_level * rng.standard_normal(evaluation.test.shape)),
+        "energy_samples": -energy(samples),
+        "energy_noise": -energy(method.base.mean + method.base.std * rng.standard_normal(evaluation.test.shape)),
     }
     if evaluation.spec.kind == "density":
         try:
@@ -107,9 +111,9 @@ def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, fea
         rows = [Measurement(key, None, info.unit, status="diverged") for family in families for key, info in family.ids.items()]
         arrays: dict[str, np.ndarray] = {}
     else:
-        evaluation, noise = gather(folder, data, features, device)
+        evaluation, method = gather(folder, data, features, device)
         rows = [row for family in families for row in rows_of(family, evaluation)]
-        arrays = figure_arrays(evaluation, noise, config)
+        arrays = figure_arrays(evaluation, method, config)
     write_json(folder / "metrics.json", {"status": status, "rows": [to_json(row) for row in rows]})
     write_npz(folder / "arrays.npz", arrays)
     folder.record("evaluate", stopwatch.record(), ["metrics.json", "arrays.npz"])
@@ -126,8 +130,8 @@ def to_json(row: Measurement) -> dict[str, Any]:
     return {key: getattr(row, key) for key in ("metric", "value", "stderr", "n", "status", "unit")}
 
 
-def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str) -> tuple[Evaluation, np.ndarray]:
-    """All that metrics may look at, and noise of the Gaussian base for the energy histograms."""
+def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str) -> tuple[Evaluation, Method]:
+    """All that metrics may look at, and the method itself."""
     method = load_run(folder, data, device)
     seed = folder.config.seed
     sources, metadata = read_arrays(folder.verified("samples.safetensors"))
@@ -139,7 +143,6 @@ def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str
         method.energy(torch.from_numpy(test[:1]).float().to(device))
     except NoEnergy:
         energy = None
-    noise = method.base.sample(len(test), torch.Generator().manual_seed(0)).double().numpy()
     return Evaluation(
         spec=data.spec,
         test=test,
@@ -151,4 +154,4 @@ def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
         features=load_extractor(features) if features is not None else None,
         extractor="lenet" if features is not None else None,
-    ), noise
+    ), method

@@ -4,11 +4,37 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ebmpipe import registry
 from ebmpipe.checkpoint import load_model
-from ebmpipe.config import RunConfig
+from ebmpipe.config import NETWORKS, RunConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.methods.base import Method, build
 from ebmpipe.runs import RunFolder
+
+#: Bumped when the numerics of the training loop change.
+TRAINING_REVISION = 1
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """``config`` with every default filled in and the revisions of the members it uses, as the code now has them.
+
+    What it returns is what config.json holds and what a checkpoint is keyed by: a changed default or a bumped revision is a change.
+
+    Raises:
+        UnknownMember: if a member does not exist.
+        ValueError: if a setting is unknown or out of range.
+    """
+    method, dataset = registry.load("methods", config.method), registry.load("data", config.dataset)
+    settings = method.Config.model_validate(config.settings).model_dump(mode="json")
+    chosen = config.network or NETWORKS[dataset.kind]
+    network = registry.load("nets", chosen.name)
+    revisions = {name: number for name, number in config.revisions.items() if name.startswith("source:")}
+    revisions |= {"training": TRAINING_REVISION, f"data:{config.dataset}": dataset.revision, f"method:{config.method}": method.revision}
+    revisions[f"network:{chosen.name}"] = network.revision
+    if "kernel" in settings:
+        revisions[f"sampler:{settings['kernel']['name']}"] = registry.load("samplers", settings["kernel"]["name"]).revision
+    filled = chosen.model_copy(update={"settings": network.Config.model_validate(chosen.settings).model_dump(mode="json")})
+    return config.model_copy(update={"settings": settings, "network": filled, "revisions": revisions})
 
 
 def required_folders(config: RunConfig, results: Path) -> dict[str, RunFolder]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -61,10 +64,32 @@ def check(value: Any, schema: Mapping[str, Any], key: str) -> None:
     where = ".".join([key, *map(str, error.absolute_path)]).strip(".")
     if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
         valid = error.schema.get("properties", {})
+        patterns = error.schema.get("patternProperties")
         for name in error.instance:
-            if name not in valid:
+            if patterns and not any(re.search(pattern, str(name)) for pattern in patterns):
+                raise ConfigError(f"{where}: {name!r} is no id: lower-case letters, digits and _, starting with a letter")
+            if not patterns and name not in valid:
                 one_of(name, valid, where or "config")
     raise ConfigError(f"{where or 'config'}: {error.message}")
+
+
+def imported(name: str, key: str) -> dict[str, int]:
+    """Check that the module of ``module:Class`` can be found, without importing it; returns what stands for its revision.
+
+    That is a number made from its source: nobody bumps the revisions of code that the catalogue does not know.
+
+    Raises:
+        ConfigError: if it cannot.
+    """
+    module = name.partition(":")[0]
+    try:
+        found = importlib.util.find_spec(module)
+    except ImportError:
+        found = None
+    if found is None:
+        raise ConfigError(f"{key}: there is no module {module!r} to import {name!r} from; install it or add its folder to PYTHONPATH")
+    source = Path(found.origin).read_bytes() if found.origin and Path(found.origin).is_file() else b""
+    return {f"source:{module}": int(hashlib.sha256(source).hexdigest()[:8], 16)}
 
 
 @dataclass(frozen=True)
@@ -99,8 +124,11 @@ class Plan:
         }
         for name in self.left_out:
             del self.datasets[name]
+        for name in self.datasets:
+            if missing := self._missing(name):
+                raise ConfigError(f"datasets.{name}: {missing}. With `optional: true` it is left out instead")
         if not self.datasets:
-            raise ConfigError(f"datasets: none is at hand. {'; '.join(self.left_out.values())}")
+            raise ConfigError(f"datasets: none is at hand. {'; '.join(self.notices)}")
         self.labels = {name: self._labels(name) for name in self.datasets}
         self.seeds: dict[str, list[int]] = {
             name: sorted(settings.get("seeds") or config.get("seeds", [0, 1])) for name, settings in self.datasets.items()
@@ -115,6 +143,11 @@ class Plan:
         known = self.catalogue["datasets"]
         return str(known[one_of(dataset, known, "datasets")]["kind"])
 
+    @property
+    def notices(self) -> list[str]:
+        """Which optional data sets are left out, and why."""
+        return [f"{name} is left out: {why}" for name, why in self.left_out.items()]
+
     def _kind_defaults(self, dataset: str) -> Settings:
         """What the config says of all data sets of this one's kind."""
         defaults: Settings = self.config.get("defaults", {}).get(self._kind(dataset)) or {}
@@ -127,7 +160,10 @@ class Plan:
         folders = [raw / name if raw else Path(name) for name in entry["raw_folders"] if raw or Path(name).is_absolute()]
         for file in entry["raw_files"]:
             if not any((folder / (file + ending)).is_file() for folder in folders for ending in ("", ".gz")):
-                return f"{dataset} is left out: {file} is in none of {', '.join(map(str, folders)) or 'no folder (set EBMPIPE_DATA_DIR)'}"
+                place = (
+                    f"in none of {', '.join(map(str, folders))}" if folders else "nowhere, as neither EBMPIPE_DATA_DIR nor raw_data is set"
+                )
+                return f"{file} is {place}"
         return None
 
     def method_of(self, label: str) -> str:
@@ -176,12 +212,17 @@ class Plan:
     def _kernel_revision(self, kernel: Settings, key: str) -> dict[str, int]:
         known = self.catalogue["samplers"]
         entry = known[one_of(kernel["name"], known, f"{key}.name")]
-        for setting in kernel["settings"]:
-            one_of(setting, entry["settings"], f"{key}.settings")
-        for setting in entry["required"]:
-            if kernel["settings"].get(setting) is None:
-                raise ConfigError(f"{key}.settings: {kernel['name']} needs {setting}")
+        check(kernel["settings"], entry["schema"], f"{key}.settings")
         return {f"sampler:{kernel['name']}": entry["revision"]}
+
+    def _network_entry(self, network: Settings, key: str) -> Settings:
+        """The catalogue's entry of a network whose settings are in order; empty for one of the user's own."""
+        if ":" in network["name"]:
+            return {}
+        known = self.catalogue["networks"]
+        entry: Settings = known[one_of(network["name"], known, f"{key}.name")]
+        check(network.get("settings", {}), entry["schema"], f"{key}.settings")
+        return entry
 
     def run_settings(self, run: Run) -> Settings:
         """What config.json of a run will hold: every setting with its default filled in, and the revisions it uses."""
@@ -197,21 +238,21 @@ class Plan:
             "training": self.catalogue["training_revision"],
             f"data:{run.dataset}": self.catalogue["datasets"][run.dataset]["revision"],
         }
-        revisions |= {f"method:{method}": entry["revision"]} if entry else {}
+        revisions |= {f"method:{method}": entry["revision"]} if entry else imported(method, f"methods.{run.label}.method")
         if "kernel" in own:
             revisions |= self._kernel_revision(own["kernel"], f"{key}.kernel")
         defaults = self.catalogue["defaults"]["run"]
-        network = merged(defaults["network"], settings.get("network"))
-        known = self.catalogue["networks"]
-        member = known[one_of(network["name"], known, f"datasets.{run.dataset}.network.name")]
-        check(network["settings"], member["schema"], f"datasets.{run.dataset}.network.settings")
-        revisions[f"network:{network['name']}"] = member["revision"]
+        layers_of_network = self.catalogue["defaults"]["networks"][self._kind(run.dataset)], settings.get("network")
+        network = merged(*({"network": layer} for layer in layers_of_network if layer))["network"]
+        member = self._network_entry(network, f"datasets.{run.dataset}.network")
+        own_network = f"datasets.{run.dataset}.network.name"
+        revisions |= {f"network:{network['name']}": member["revision"]} if member else imported(network["name"], own_network)
         return {
             "dataset": run.dataset,
             "label": run.label,
             "method": method,
             "seed": run.seed,
-            "network": network | {"settings": merged(member["defaults"], network["settings"])},
+            "network": network | {"settings": merged(member.get("defaults"), network.get("settings"))},
             "settings": own,
             "gradient_evaluations": settings.get("gradient_evaluations") or defaults["gradient_evaluations"],
             "requires": {role: other.label for role, other in self.required(run).items()},

@@ -18,7 +18,7 @@ def prepare(name: str, out: Path, raw: Path | None = None) -> dict[str, Any]:
     """Write ``out/data.safetensors`` and ``out/card.json`` of data set ``name``, each whole or not at all.
 
     Args:
-        name: id of the data set, or ``module:Class`` for one's own.
+        name: id of the data set.
         out: folder to write to; made if need be.
         raw: folder of raw data files, for sets that need one.
 

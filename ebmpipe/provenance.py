@@ -60,12 +60,25 @@ def commit() -> str | None:
 
 
 def choose_device(wanted: str) -> str:
-    """``auto`` is a CUDA GPU if torch sees one, else the CPU; anything else is taken as it is."""
-    if wanted != "auto":
-        return wanted
+    """``auto`` is a CUDA GPU if torch sees one, else the CPU; anything else is taken as it is.
+
+    Raises:
+        ValueError: if a GPU is asked for and torch sees none, or there is no such device.
+    """
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    seen = torch.cuda.is_available()
+    if wanted == "auto":
+        return "cuda" if seen else "cpu"
+    try:
+        kind = torch.device(wanted).type
+    except RuntimeError:
+        kind = ""
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"--device {wanted}: choose auto, cpu, cuda or cuda:<number>")
+    if kind == "cuda" and not seen:
+        raise ValueError(f"--device {wanted}: torch {torch.__version__} sees no CUDA GPU; take --device cpu, or install with TORCH=cuda")
+    return wanted
 
 
 def device_name(device: str) -> str:

@@ -10,6 +10,9 @@ from typing import Any
 from ebmpipe.config import RunConfig
 from ebmpipe.files import read_json, sha256, write_json
 
+#: The stages of a run, in order.
+STAGES = ("train", "sample", "evaluate")
+
 
 class CorruptFile(ValueError):
     """A file's bytes are not those that the stage which wrote it recorded."""
@@ -45,6 +48,8 @@ class RunFolder:
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist: run `ebmpipe train` for this run first")
         ledger: dict[str, Any] = read_json(path)
+        if not isinstance(ledger, dict) or not {"status", "stages", "files"} <= set(ledger):
+            raise CorruptFile(f"{path} is no ledger of a run: delete it and run `ebmpipe train` for this run again")
         return ledger
 
     @property
@@ -53,13 +58,18 @@ class RunFolder:
         return RunConfig.model_validate(read_json(self.verified("config.json")))
 
     def record(self, stage: str, entry: dict[str, Any], files: Iterable[str], **top: Any) -> None:
-        """Add a stage's entry and the checksums of the files it wrote; ``top`` goes to the ledger's top level."""
-        path = self / "run.json"
-        ledger: dict[str, Any] = read_json(path) if path.exists() else {}
-        ledger.update(top)
-        ledger.setdefault("stages", {})[stage] = entry
-        ledger.setdefault("files", {}).update({name: sha256(self / name) for name in files})
-        write_json(path, ledger)
+        """Add a stage's entry and the checksums of the files it wrote; ``top`` goes to the ledger's top level.
+
+        What later stages made from files that are now replaced is forgotten, so that nobody takes it for this run's.
+        """
+        names = list(files)
+        ledger: dict[str, Any] = {"stages": {}, "files": {}} if stage == STAGES[0] else self.ledger
+        for later in STAGES[STAGES.index(stage) :]:
+            for name in ledger["stages"].pop(later, {}).get("files", ()):
+                ledger["files"].pop(name, None)
+        ledger["stages"][stage] = entry | {"files": names}
+        ledger["files"] |= {name: sha256(self / name) for name in names}
+        write_json(self / "run.json", ledger | top)
 
     def verified(self, name: str) -> Path:
         """The path of a file whose bytes are those recorded.

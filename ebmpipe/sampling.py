@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,36 @@ from ebmpipe.config import SamplingConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.files import write_arrays
 from ebmpipe.loading import load_run
-from ebmpipe.methods.base import Method
+from ebmpipe.methods.base import Method, Samples
 from ebmpipe.provenance import Stopwatch, choose_device
 from ebmpipe.runs import RunFolder
 from ebmpipe.seeding import torch_generator
 
 
+def record_of(samples: Samples, **more: Any) -> dict[str, Any]:
+    """How samples were made, as JSON takes it."""
+    fields = ("acceptance", "sampler_steps", "gradient_evaluations", "temperature")
+    return {key: getattr(samples, key) for key in fields} | samples.notes | more
+
+
 def draw(method: Method, seed: int, device: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Samples by source, float32 (n, *event), and how they were made; fresh samples are the ``primary`` source."""
-    generator = torch_generator(seed, "sampling", device=device)
-    drawn = method.sample(method.sampling.n, generator)
-    made = {key: value for key, value in asdict(drawn).items() if key != "x"}
-    sources = {"fresh": drawn.x.float().cpu().numpy()}
+    """Samples by source, float32 (n, *event), and how each was made.
+
+    Sources are ``fresh``, the primary one; ``noisy``, the same chains before the denoising jump, if there was one; and
+    ``persistent``, the chains of training, if there are any, with the same jump.
+    """
+    drawn = method.sample(method.sampling.n, torch_generator(seed, "sampling", device=device))
+    settings = method.sampling.model_dump(mode="json")
+    sources, made = {"fresh": drawn.x}, {"fresh": record_of(drawn, denoised=method.denoises, settings=settings)}
+    if drawn.before is not None:
+        sources["noisy"], made["noisy"] = drawn.before, record_of(drawn, denoised=False, settings=settings)
     chains = method.chains()
     if chains is not None:
-        sources["persistent"] = method.denoised(chains)[: method.sampling.n].float().cpu().numpy()
-    return sources, made | {"denoised": method.denoises}
+        kept = chains.x[: method.sampling.n]
+        sources["persistent"] = method.denoised(kept)
+        cost = len(kept) * int(method.denoises)
+        made["persistent"] = record_of(chains, denoised=method.denoises) | {"gradient_evaluations": cost}
+    return {name: x.float().cpu().numpy() for name, x in sources.items()}, made
 
 
 @torch.no_grad()
@@ -52,7 +65,11 @@ def sample(folder: RunFolder, data_folder: Path, config: SamplingConfig, device:
         method = load_run(folder, Prepared(data_folder), device)
         method.sampling = config
         sources, made = draw(method, folder.config.seed, device)
-        entry |= {"sampler_steps": made["sampler_steps"], "gradient_evaluations": made["gradient_evaluations"]}
-        metadata = {"status": "finished", "primary": "fresh", "settings": config.model_dump_json(), "made": json.dumps(made)}
+        fresh = made["fresh"]
+        entry |= {
+            "sampler_steps": fresh["sampler_steps"],
+            "gradient_evaluations": sum(m["gradient_evaluations"] for k, m in made.items() if k != "noisy"),
+        }
+        metadata = {"status": "finished", "primary": "fresh", "made": json.dumps(made, sort_keys=True)}
         write_arrays(folder / "samples.safetensors", sources, metadata)
     folder.record("sample", stopwatch.record() | entry, ["samples.safetensors"])

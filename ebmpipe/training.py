@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from ebmpipe.batches import Batches
-from ebmpipe.checkpoint import Checkpoint, checkpoint_key, remove_stale, save_model
+from ebmpipe.checkpoint import Checkpoint, checkpoint_key, remove_checkpoints, save_model
 from ebmpipe.config import RunConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.files import digest, sha256, write_json, write_text
 from ebmpipe.flops import FlopCounter
-from ebmpipe.loading import make_run, required_folders
+from ebmpipe.loading import make_run, required_folders, resolve
 from ebmpipe.methods.base import Method
 from ebmpipe.optimisation import Diverged
 from ebmpipe.progress import Progress
@@ -27,12 +27,16 @@ from ebmpipe.provenance import Stopwatch, choose_device, commit, versions
 from ebmpipe.runs import RunFolder
 from ebmpipe.seeding import torch_generator
 
-#: Bumped when the loop's numerics change.
-REVISION = 1
+#: What the stage writes beside run.json.
+TRAINED_FILES = ("config.json", "history.csv", "model.safetensors")
 #: Rows of the history, about.
 LOGGED = 200
 #: Seconds between checkpoints.
 CHECKPOINT_PERIOD = 30.0
+
+
+#: First columns of the history.
+CLOCK = ("step", "gradient_evaluations", "wall_s")
 
 
 class Interrupted(SystemExit):
@@ -58,7 +62,7 @@ def iterations_within(method: Method, budget: int) -> int:
 
 def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write the logged rows as CSV; a column that a row lacks is empty there."""
-    columns = list(dict.fromkeys(key for row in rows for key in row)) or ["step", "gradient_evaluations", "wall_s"]
+    columns = list(dict.fromkeys(key for row in rows for key in row)) or list(CLOCK)
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -89,6 +93,18 @@ def cost_of_required(config: RunConfig, results: Path) -> dict[str, dict[str, An
     return costs
 
 
+def give_up(folder: RunFolder, config: RunConfig, reason: str, device: str) -> RunFolder:
+    """Record a run that cannot be trained because one that it builds on diverged: as diverged itself, before its first update."""
+    settings, stopwatch = config.model_dump(mode="json"), Stopwatch(device)
+    write_json(folder / "config.json", settings)
+    write_history(folder / "history.csv", [])
+    save_model(folder / "model.safetensors", {}, {"method": config.method, "step": "0"})
+    nothing = dict.fromkeys(("step", "iterations", "parameters", "training_flops", "gradient_evaluations"), 0)
+    top = {"config_hash": digest(settings), "versions": versions(), "commit": commit(), "temperature": None, "required": {}, "inputs": {}}
+    folder.record("train", stopwatch.record(), TRAINED_FILES, status="diverged", reason=reason, **nothing, **top)
+    return folder
+
+
 def train(config: RunConfig, data_folder: Path, results: Path, device: str = "auto") -> RunFolder:
     """Train one run, or go on with it where a checkpoint of the same settings, revisions and data exists.
 
@@ -104,9 +120,12 @@ def train(config: RunConfig, data_folder: Path, results: Path, device: str = "au
     Raises:
         Interrupted: on SIGTERM or SIGINT, after a checkpoint.
     """
-    device = choose_device(device)
+    device, config = choose_device(device), resolve(config)
     folder = RunFolder.of(results, config.dataset, config.label, config.seed)
     data = Prepared(data_folder)
+    lost = [other for other in required_folders(config, results).values() if other.ledger["status"] == "diverged"]
+    if lost:
+        return give_up(folder, config, f"it builds on {lost[0].path}, which diverged: {lost[0].ledger['reason']}", device)
     method, iterations = make(config, data, results, device)
     batches = Batches(data, method.config.batch_size, config.seed, device) if iterations else None
     generator = torch_generator(config.seed, "noise", device=device)
@@ -131,6 +150,13 @@ def train(config: RunConfig, data_folder: Path, results: Path, device: str = "au
         extra = {"flops_per_step": flops, "wall_s": seconds_before + time.perf_counter() - begun}
         Checkpoint(step, method.state_dict(), generator.get_state(), history, extra).save(checkpoint_path)
 
+    def logged(step: int, report: dict[str, Any]) -> dict[str, Any]:
+        numbers = {key: float(value.detach() if isinstance(value, Tensor) else value) for key, value in report.items()}
+        cost = method.gradient_evaluations_at_start + step * method.gradient_evaluations_per_step
+        wall = round(seconds_before + time.perf_counter() - begun, 3)
+        return dict(zip(CLOCK, (step, cost, wall), strict=True)) | numbers
+
+    report: dict[str, Any] = {}
     asked_to_stop: list[int] = []
     previous = {number: signal.signal(number, lambda n, _: asked_to_stop.append(n)) for number in (signal.SIGTERM, signal.SIGINT)}
     status, reason, done, saved_at = "finished", None, first, time.monotonic()
@@ -152,14 +178,13 @@ def train(config: RunConfig, data_folder: Path, results: Path, device: str = "au
                         report = method.training_step(batch, generator)
                 except Diverged as divergence:
                     status, reason = "diverged", str(divergence)
+                    if report and history[-1:] != [row := logged(done, report)]:
+                        history.append(row)
                     break
                 done = step + 1
                 if done % period == 0 or done == iterations:
-                    numbers = {key: float(value.detach() if isinstance(value, Tensor) else value) for key, value in report.items()}
-                    cost = method.gradient_evaluations_at_start + done * method.gradient_evaluations_per_step
-                    wall = seconds_before + time.perf_counter() - begun
-                    history.append({"step": done, "gradient_evaluations": cost, "wall_s": round(wall, 3)} | numbers)
-                    progress.advance(numbers)
+                    history.append(logged(done, report))
+                    progress.advance({key: value for key, value in history[-1].items() if key not in CLOCK})
                 else:
                     progress.advance()
                 if asked_to_stop or time.monotonic() - saved_at > CHECKPOINT_PERIOD:
@@ -179,7 +204,7 @@ def train(config: RunConfig, data_folder: Path, results: Path, device: str = "au
     folder.record(
         "train",
         entry,
-        ["config.json", "history.csv", "model.safetensors"],
+        TRAINED_FILES,
         status=status,
         reason=reason,
         step=done,
@@ -195,5 +220,5 @@ def train(config: RunConfig, data_folder: Path, results: Path, device: str = "au
         gradient_evaluations=(method.gradient_evaluations_at_start + done * method.gradient_evaluations_per_step) if done else 0,
         temperature=method.temperature,
     )
-    remove_stale(folder / "checkpoints", keep=folder / "none")
+    remove_checkpoints(folder / "checkpoints")
     return folder

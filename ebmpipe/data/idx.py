@@ -78,7 +78,7 @@ class IdxImages(DataSet):
             if path.is_file():
                 return parse(unpack(path, self.sha256[name]))
         raise UnusableRawData(
-            f"{self.name} needs {name}, gzipped or not, which is in none of {', '.join(map(str, self.folders(raw))) or 'no folder'}; "
+            f"{self.name} needs {name}, gzipped or not, which is not in {', '.join(map(str, self.folders(raw))) or 'any known folder'}; "
             "name the folder of raw data by EBMPIPE_DATA_DIR, raw_data in the config, or --raw"
         )
 

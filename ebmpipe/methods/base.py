@@ -38,9 +38,20 @@ class NoEnergy(Exception):
 
 @dataclass
 class Samples:
-    """What `Method.sample` returns: positions (n, *event) and how they were made."""
+    """Positions (n, *event) and how they were made.
+
+    Attributes:
+        x: the samples.
+        before: the same chains before the denoising jump, if there was one.
+        acceptance: mean acceptance probability, None where nothing is rejected.
+        sampler_steps: steps of each chain.
+        gradient_evaluations: input gradients, over all chains.
+        temperature: as in `ebmpipe.samplers.Summary`.
+        notes: anything else worth keeping with the samples.
+    """
 
     x: Tensor
+    before: Tensor | None = None
     acceptance: float | None = None
     sampler_steps: int = 0
     gradient_evaluations: int = 0
@@ -74,13 +85,10 @@ def build_kernel(config: KernelConfig) -> samplers.Kernel:
 
     Raises:
         UnknownMember: if there is no such kernel.
-        ValueError: if a setting is unknown or out of range.
+        ValueError: if a setting is unknown, missing or out of range.
     """
     kernel = registry.load("samplers", config.name)
-    try:
-        built: samplers.Kernel = kernel(**config.settings)
-    except TypeError as error:
-        raise ValueError(f"kernel {config.name!r}: {error}") from error
+    built: samplers.Kernel = kernel(**kernel.settings_model().model_validate(config.settings).model_dump())
     return built
 
 
@@ -151,8 +159,8 @@ class Method(nn.Module, ABC):
         """The same energy as an object that may offer input gradients by hand."""
         return self.energy
 
-    def chains(self) -> Tensor | None:
-        """The persistent chains (n, *event) of training, if the method has any."""
+    def chains(self) -> Samples | None:
+        """The persistent chains of training as they are, and how they came about, if the method has any."""
         return None
 
     @torch.no_grad()
@@ -166,9 +174,11 @@ class Method(nn.Module, ABC):
                 start = self.base.sample(min(CHUNK, n - first), generator)
                 x, summary = samplers.run(kernel, energy, start, settings.steps, generator)
                 acceptance += summary.acceptance * len(x) / n
-                positions.append(self.denoised(x))
+                positions.append(x)
+        x = torch.cat(positions)
         return Samples(
-            torch.cat(positions),
+            self.denoised(x),
+            before=x if self.denoises else None,
             acceptance=acceptance if kernel.adjusted else None,
             sampler_steps=settings.steps,
             gradient_evaluations=n * (kernel.cost(settings.steps) + int(self.denoises)),
@@ -182,7 +192,11 @@ class Method(nn.Module, ABC):
 
     def denoised(self, x: Tensor) -> Tensor:
         """x - σ²∇E(x): the posterior mean of the clean example (Miyasawa 1961) if so configured, else ``x``."""
-        return x - self.noise_level**2 * gradient(self.energy_function(), x) if self.denoises else x
+        if not self.denoises:
+            return x
+        energy = self.energy_function()
+        with frozen(self):
+            return torch.cat([part - self.noise_level**2 * gradient(energy, part) for part in x.split(CHUNK)])
 
 
 class Control(Method):

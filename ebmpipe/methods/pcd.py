@@ -11,7 +11,7 @@ from torch import Tensor
 from ebmpipe import samplers
 from ebmpipe.config import KernelConfig, MethodConfig
 from ebmpipe.energies import frozen
-from ebmpipe.methods.base import EnergyMethod, Reference, Setup, build_kernel
+from ebmpipe.methods.base import EnergyMethod, Reference, Samples, Setup, build_kernel
 from ebmpipe.optimisation import apply_gradients
 
 
@@ -20,7 +20,7 @@ class PCDConfig(MethodConfig):
 
     chains: int = Field(256, ge=1, description="number of persistent chains; at least the batch size")
     steps: int = Field(20, ge=1, description="steps of the kernel per update")
-    kernel: KernelConfig = Field(KernelConfig(name="ula", settings={"step_size": 0.22}), description="the kernel that moves the chains")
+    kernel: KernelConfig = Field(KernelConfig(name="mala", settings={"step_size": 0.25}), description="the kernel that moves the chains")
     restart: float = Field(0.0, ge=0, le=1, description="probability that a drawn chain starts anew from the Gaussian base")
 
 
@@ -85,5 +85,7 @@ class PCD(EnergyMethod):
         }
         return report | ({"acceptance": summary.acceptance} if self.kernel.adjusted else {})
 
-    def chains(self) -> Tensor:
-        return self.positions
+    def chains(self) -> Samples:
+        steps = self.ages.double().mean()
+        kernel = self.config.kernel.model_dump(mode="json")
+        return Samples(self.positions, sampler_steps=round(float(steps)), temperature=self.temperature, notes={"kernel": kernel})

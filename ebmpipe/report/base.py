@@ -16,8 +16,7 @@ from ebmpipe import registry
 from ebmpipe.files import read_arrays, read_json
 from ebmpipe.report import ranking, style
 from ebmpipe.report.frames import compute_frame, metrics_frame, read_tables
-from ebmpipe.report.numbers import quantity
-from ebmpipe.report.reading import CONTROLS, Run, Runs, runs_of
+from ebmpipe.report.reading import CONTROLS, Run, Runs, check_runs, runs_of
 from ebmpipe.spec import DataSpec, Kind
 
 FIGURES = "report.figures"
@@ -109,7 +108,7 @@ class Context:
     def result(self, label: str) -> str:
         """A label's headline number, empty if it has none."""
         cell = self.row(label).cells.get(self.comparison.headline or "")
-        return quantity(cell.mean, cell.sd).plain() if cell and cell.mean is not None else ""
+        return cell.quantity.plain() if cell and cell.quantity else ""
 
     def title(self, axes: Axes, label: str, **options: Any) -> None:
         """Head a panel with a label's name and its headline number."""
@@ -162,8 +161,9 @@ def draw(name: str, results: Path, dataset: str | None, runs: Runs, out_stem: Pa
 
     Raises:
         UnknownMember: if there is no such figure.
-        ValueError: if the figure means nothing on this kind of data.
+        ValueError: if the figure means nothing on this kind of data, or ``runs`` is none of its kind.
     """
+    check_runs(runs)
     figure: Figure = registry.load(FIGURES, name)()
     context = Context(results, dataset if figure.kinds else None, runs)
     if figure.kinds and context.spec.kind not in figure.kinds:

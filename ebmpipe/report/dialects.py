@@ -129,17 +129,22 @@ class Html:
         return f"<code>{html.escape(text)}</code>"
 
     def number(self, quantity: Quantity, bold: bool = False) -> str:
-        return f"<b>{quantity.plain()}</b>" if bold else quantity.plain()
+        text = html.escape(quantity.plain())
+        return f"<b>{text}</b>" if bold else text
 
     def mark(self, mark: str) -> str:
         return f"<sup>{mark}</sup>"
+
+    def breakable(self, text: str) -> str:
+        """A heading that may wrap at underscores, and whose arrow stays with the name."""
+        return text.replace("_", "_<wbr>").replace(" ↓", "&nbsp;↓").replace(" ↑", "&nbsp;↑")
 
     def table(self, title: str, head: list[str], body: list[list[str]], notes: list[str], foot: str) -> str:
         rows = ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body]
         return "\n".join(
             [
                 f"<h2>{title}</h2>", '<div class="wide"><table>',
-                "<thead><tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr></thead>",
+                "<thead><tr>" + "".join(f"<th>{self.breakable(cell)}</th>" for cell in head) + "</tr></thead>",
                 "<tbody>", *rows, "</tbody></table></div>", *([f'<p class="foot">{foot}</p>'] if foot else []),
                 *(['<ul class="foot">', *(f"<li>{note}</li>" for note in notes), "</ul>"] if notes else []), "",
             ]

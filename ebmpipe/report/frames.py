@@ -81,8 +81,9 @@ def compute_frame(runs: list[Run]) -> pd.DataFrame:
         row["reason"] = run.reason if run.diverged else None
         rows.append(row)
     whole = dict.fromkeys(("parameters", "training_flops", "gradient_evaluations", "sampler_steps"), "Int64")
-    seconds = dict.fromkeys(("wall_s", "train_s", "sample_s", "evaluate_s", "startup_s", "peak_memory_mb", "temperature"), "float64")
-    return pd.DataFrame(rows, columns=COMPUTE).astype(whole | seconds)
+    seconds = dict.fromkeys(("wall_s", "train_s", "sample_s", "evaluate_s", "startup_s"), "float64")
+    frame = pd.DataFrame(rows, columns=COMPUTE).astype(whole | seconds | {"peak_memory_mb": "float64", "temperature": "float64"})
+    return frame.round(dict.fromkeys(seconds, 3))  # the clock's digits; sums bring others
 
 
 def read_tables(results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

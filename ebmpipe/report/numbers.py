@@ -1,4 +1,4 @@
-"""Numbers as people read them: the spread decides the digits."""
+"""Numbers as people read them: what a number is known to decides its digits."""
 
 from __future__ import annotations
 
@@ -46,29 +46,38 @@ def spread_decimals(sd: float) -> int:
     return (1 if leading < 35.5 else 0) - magnitude(sd)
 
 
-def quantity(mean: float, sd: float | None = None) -> Quantity:
-    """Round ``mean ± sd`` to what the spread deserves, and never to more than four significant digits of the larger one.
+def quantity(mean: float, sd: float | None = None, known_to: float | None = None) -> Quantity:
+    """Round ``mean ± sd`` to what the larger of ``sd`` and ``known_to`` deserves, and to four significant digits at most.
 
-    The spread of two or three seeds is small by chance now and then; it does not make the mean known to seven digits. A spread that
-    vanishes in the rounding is written as an upper bound. Without a spread the mean keeps three significant digits. What is below 1e-6,
-    spread and all, is rounding error and written as 0.
+    The spread of two or three seeds is small by chance now and then; it does not make a mean known to seven digits that each run knows to
+    two. A spread that vanishes in the rounding is written as an upper bound. Without either the mean keeps three significant digits. What
+    is below 1e-6, spread and all, is rounding error and written as 0.
+
+    Args:
+        mean: mean over seeds.
+        sd: standard deviation over seeds, None if there are fewer than two.
+        known_to: standard error of one run's value.
     """
     if not isfinite(mean):
         raise ValueError(f"{mean} is no result")
-    if max(abs(mean), sd or 0.0) < NOTHING:
+    spread = max(sd or 0.0, known_to or 0.0)
+    size = max(abs(mean), spread)
+    if size < NOTHING:
         return Quantity("0", None if sd is None else "0", 0)
-    size = max(abs(mean), sd or 0.0)
-    exponent = magnitude(size) if size and not 1e-3 <= size < 1e5 else 0
-    mean, spread = mean / 10**exponent, None if sd is None else sd / 10**exponent
-    if spread is None:
-        decimals = max(0, 2 - magnitude(mean)) if mean else 0
-        return Quantity(zeroless(f"{mean:.{decimals}f}"), None, exponent)
-    limit = max(0, 3 - magnitude(max(abs(mean), spread)))
-    decimals = min(max(0, spread_decimals(spread)), limit) if spread else limit
-    rounded = f"{spread:.{decimals}f}"
-    if spread and not float(rounded):
-        rounded = f"<{10.0**-decimals:.{decimals}f}"
-    return Quantity(zeroless(f"{mean:.{decimals}f}"), rounded if spread else "0", exponent)
+    # Digits before the point can only be left out by a power of ten.
+    coarse = spread > (sd or 0.0) and spread_decimals(spread) < 0
+    exponent = magnitude(size) if coarse or not 1e-3 <= size < 1e5 else 0
+    mean, spread, size = (x / 10**exponent for x in (mean, spread, size))
+    decimals = max(0, (2 if sd is None and not spread else 3) - magnitude(size))
+    if spread:
+        decimals = min(decimals, max(0, spread_decimals(spread)))
+    return Quantity(zeroless(f"{mean:.{decimals}f}"), None if sd is None else bounded(sd / 10**exponent, decimals), exponent)
+
+
+def bounded(sd: float, decimals: int) -> str:
+    """``sd`` to ``decimals``, or the bound that it lies below if that leaves nothing of it."""
+    rounded = f"{sd:.{decimals}f}"
+    return "0" if not sd else rounded if float(rounded) else f"<{10.0**-decimals:.{decimals}f}"
 
 
 def zeroless(text: str) -> str:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from ebmpipe.files import write_text
 from ebmpipe.report import ranking, tables
+from ebmpipe.report.dialects import HTML
 from ebmpipe.report.frames import read_tables
-from ebmpipe.report.numbers import duration, quantity, significant
+from ebmpipe.report.numbers import duration, significant
 from ebmpipe.report.ranking import Comparison, Row
 
 #: Longest line of the embedded picture: docutils takes no more than 10,000 characters, and a browser skips line breaks in a data URI.
 LINE = 5000
-#: Labels that are named as equally good; the tables below name all.
+#: Labels that are named as tied; the tables below name all.
 TIES = 5
 #: The host page centres a narrow column beside the rule graph and cuts off what is taller than the window. These rules hold only while
 #: the overview is shown: they give it the page's width, start it at the top, and put the rule graph below.
@@ -30,7 +31,7 @@ div:has(> .grow > .py-2 > .prose .ebmpipe) { align-items: flex-start !important;
 .ebmpipe .foot { font-size: 12px; color: #555; margin: 4px 0; list-style: none; padding: 0; }
 .ebmpipe .wide { overflow-x: auto; }
 .ebmpipe table { border-collapse: collapse; margin: 4px 0; width: auto; font-size: 13px; }
-.ebmpipe th, .ebmpipe td { padding: 3px 12px 3px 0; text-align: right; white-space: nowrap; vertical-align: top; }
+.ebmpipe th, .ebmpipe td { padding: 3px 10px 3px 0; text-align: right; white-space: nowrap; vertical-align: top; }
 .ebmpipe th, .ebmpipe td { border-bottom: 1px solid #e4e4e4; }
 .ebmpipe th { font-weight: 600; color: #555; border-bottom: 1px solid #777; white-space: normal; vertical-align: bottom; }
 .ebmpipe th:first-child, .ebmpipe td:first-child, .ebmpipe .verdict td, .ebmpipe .verdict th { text-align: left; }
@@ -68,7 +69,7 @@ def named(row: Row, bold: bool = False) -> str:
 def number(comparison: Comparison, row: Row | None) -> str:
     """A row's headline result."""
     cell = row.cells[comparison.headline] if row and comparison.headline else None
-    return quantity(cell.mean, cell.sd).plain() if cell and cell.mean is not None else "n/a"
+    return HTML.number(cell.quantity) if cell and cell.quantity else "n/a"
 
 
 def verdict(comparison: Comparison) -> list[tuple[str, str]]:
@@ -77,7 +78,7 @@ def verdict(comparison: Comparison) -> list[tuple[str, str]]:
     runs = sum(row.total for row in comparison.rows)
     name, diverged = ("Data set", f"<code>{escape(comparison.dataset)}</code>"), ("Diverged", f"{lost} of {runs} runs" if lost else "none")
     if comparison.headline is None or not comparison.best:
-        blank = [(title, "") for title in ("Result", "Training", "Gradient evaluations", "As good", "Held-out data")]
+        blank = [(title, "") for title in ("Result", "Training", "Gradient evaluations", "Tied", "Held-out data")]
         return [name, ("Best", "none to name"), *blank, diverged]
     best, *ties = comparison.best
     seconds, evaluations = best.costs["train_s"], best.costs["gradient_evaluations"]
@@ -88,7 +89,7 @@ def verdict(comparison: Comparison) -> list[tuple[str, str]]:
         ("Result", f"{escape(tables.column_title(comparison.headline, comparison))} <b>{number(comparison, best)}</b>"),
         ("Training", duration(seconds) if seconds is not None else "unknown"),
         ("Gradient evaluations", significant(evaluations).plain() if evaluations is not None else "unknown"),
-        ("As good", ", ".join(named(row) for row in ties[:TIES]) + more or "none"),
+        ("Tied", ", ".join(named(row) for row in ties[:TIES]) + more or "none"),
         ("Held-out data", "0 (truth)" if comparison.headline == "nll_gap" else scale), diverged,
     ]  # fmt: skip
 
@@ -103,12 +104,16 @@ def verdicts(comparisons: list[Comparison]) -> str:
 
 def introduction(comparisons: list[Comparison]) -> str:
     """What was compared, in a sentence."""
-    labels = {row.label for comparison in comparisons for row in comparison.rows if not row.control}
-    seeds = sorted({row.total for comparison in comparisons for row in comparison.rows})
-    spread = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    plural = "" if seeds[-1] == 1 else "s"
-    count = f"{len(labels)} method{'s' if len(labels) > 1 else ''} on {len(comparisons)} data set{'s' if len(comparisons) > 1 else ''}"
-    return f"{count}, {spread} seed{plural} each. As good: what Welch's t-test does not tell from the best."
+    methods = counted([sum(not row.control for row in comparison.rows) for comparison in comparisons], "method")
+    seeds = counted([row.total for comparison in comparisons for row in comparison.rows], "seed")
+    rule = "Tied: ranked after the best, but before the first that Welch's t-test tells from it at the 5 % level."
+    return f"{methods} on {counted([len(comparisons)], 'data set')}, {seeds} each. {rule}"
+
+
+def counted(counts: list[int], noun: str) -> str:
+    """``3 methods``, or ``2 to 3 methods`` where they differ."""
+    low, high = min(counts), max(counts)
+    return f"{low if low == high else f'{low} to {high}'} {noun}{'' if high == 1 else 's'}"
 
 
 def page(comparisons: list[Comparison], picture: bytes | None) -> str:

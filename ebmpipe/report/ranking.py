@@ -18,6 +18,7 @@ import pandas as pd
 
 from ebmpipe import registry
 from ebmpipe.metrics.base import MetricInfo
+from ebmpipe.report.numbers import Quantity, quantity
 
 #: What decides the order of the rows: the first of these that at least half of the competing labels have. ``*`` is any ending.
 HEADLINES = ("nll_gap", "fid", "frechet_*", "nll", "bits_per_dim", "mmd", "sliced_wasserstein", "energy_distance", "kid", "kernel_*")
@@ -29,13 +30,28 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Cell:
-    """One label's result in one metric over its seeds; ``status`` says why there is no mean."""
+    """One label's result in one metric over its seeds.
+
+    Attributes:
+        mean: mean over the seeds that have a value.
+        sd: their standard deviation, None of fewer than two.
+        n: how many they are.
+        status: ``ok``, or why there is no mean.
+        best: whether the tables print it bold.
+        stderr: mean of the standard errors that the runs give their own values, None if they give none.
+    """
 
     mean: float | None = None
     sd: float | None = None
     n: int = 0
     status: str = "ok"
     best: bool = False
+    stderr: float | None = None
+
+    @property
+    def quantity(self) -> Quantity | None:
+        """The result to the digits that it is known to."""
+        return None if self.mean is None else quantity(self.mean, self.sd, self.stderr)
 
 
 @dataclass(frozen=True)
@@ -134,7 +150,9 @@ def cell_of(rows: pd.DataFrame) -> Cell:
     values = rows.loc[rows["status"] == "ok", "value"].to_numpy(dtype=float)
     if not len(values):
         return Cell(status=str(rows["status"].mode().iloc[0]) if len(rows) else "not available: not measured")
-    return Cell(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None, len(values))
+    errors = rows.loc[rows["status"] == "ok", "stderr"].to_numpy(dtype=float)
+    stderr = float(errors[~np.isnan(errors)].mean()) if not np.isnan(errors).all() else None
+    return Cell(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None, len(values), stderr=stderr)
 
 
 def row_of(label: str, metrics: pd.DataFrame, compute: pd.DataFrame, names: list[str]) -> Row:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,23 @@ CONTROLS = ("data", "noise")
 
 #: {dataset: {label: [seeds]}}: the runs of one workflow.
 Runs = Mapping[str, Mapping[str, Sequence[int]]]
+
+
+def check_runs(runs: object) -> None:
+    """Raise ValueError, with the place, unless ``runs`` is {dataset: {label: [seeds]}}."""
+
+    def expect(right: bool, place: str, what: str, found: object) -> None:
+        if not right:
+            raise ValueError(f"{place} must be {what}, as in {{dataset: {{label: [seeds]}}}}, not {found!r}")
+
+    expect(isinstance(runs, Mapping), "runs", "a mapping", runs)
+    for dataset, labels in cast("Mapping[object, object]", runs).items():
+        expect(isinstance(labels, Mapping), f"runs[{dataset!r}]", "a mapping of labels to seeds", labels)
+        for label, seeds in cast("Mapping[object, object]", labels).items():
+            place = f"runs[{dataset!r}][{label!r}]"
+            expect(isinstance(seeds, Sequence) and not isinstance(seeds, str), place, "a list of seeds", seeds)
+            for seed in cast("Sequence[object]", seeds):
+                expect(isinstance(seed, int) and not isinstance(seed, bool), place, "a list of whole numbers", seeds)
 
 
 class MissingResult(FileNotFoundError):

@@ -7,16 +7,17 @@ from typing import Any
 import pandas as pd
 
 from ebmpipe.report.dialects import HTML, LATEX, MARKDOWN, Dialect
-from ebmpipe.report.numbers import letters, quantity, significant
+from ebmpipe.report.numbers import letters, significant
 from ebmpipe.report.ranking import COSTS, Cell, Comparison, Row
 
 ARROWS = {"lower": " ↓", "higher": " ↑", None: ""}
 COST_TITLES = {"gradient_evaluations": "gradient evaluations", "train_s": "training (s)", "training_flops": "training FLOPs"}
 RULE = (
-    "Mean ± standard deviation over seeds; ↓ lower, ↑ higher is better. Bold: the best, and those after it until Welch's t-test tells one "
-    "from it at the 5 % level (with fewer than two seeds: only the best). Controls and labels with a diverged seed do not compete."
+    "Mean ± standard deviation over seeds, in the digits that the larger of it and the standard error of one run's test sample leaves; "
+    "↓ lower, ↑ higher is better. Bold: the best, and those ranked after it up to, but without, the first that Welch's t-test tells from "
+    "the best at the 5 % level (it takes two seeds of each). Controls and labels with a diverged seed do not compete."
 )
-CAPTION = "Mean ± standard deviation over seeds; bold: best, and what ties with it."
+CAPTION = "Mean ± standard deviation over seeds, digits limited also by the standard error of a run; bold: best, and what ties with it."
 
 
 class Notes:
@@ -43,8 +44,8 @@ def column_title(metric: str, comparison: Comparison) -> str:
 
 def result(cell: Cell, dialect: Dialect, notes: Notes) -> str:
     """A cell: number, ``diverged``, or ``n/a`` with its reason as a footnote."""
-    if cell.mean is not None:
-        return dialect.number(quantity(cell.mean, cell.sd), cell.best)
+    if cell.quantity is not None:
+        return dialect.number(cell.quantity, cell.best)
     if cell.status == "diverged":
         return dialect.text("diverged")
     return "n/a" + dialect.mark(notes.mark(cell.status))

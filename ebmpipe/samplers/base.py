@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, get_type_hints
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, create_model
 from torch import Tensor
 
 from ebmpipe.energies import Energy
+
+#: Constructor arguments, with the ranges that a config is held to.
+StepSize = Annotated[float, Field(gt=0, description="ε of the drift (ε²/2) ∇E, in data units")]
+NoiseScale = Annotated[float | None, Field(ge=0, description="standard deviation of the noise, in data units; null: the step size")]
 
 
 class State(NamedTuple):
@@ -69,6 +75,14 @@ class Kernel(ABC):
     @abstractmethod
     def step(self, energy: Energy, state: State, generator: torch.Generator) -> tuple[State, Info]:
         """One transition of every chain."""
+
+    @classmethod
+    def settings_model(cls) -> type[BaseModel]:
+        """The constructor's arguments as a model that checks them: names, types, ranges, defaults."""
+        hints = get_type_hints(cls.__init__, include_extras=True)
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        fields: dict[str, Any] = {p.name: (hints[p.name], ... if p.default is inspect.Parameter.empty else p.default) for p in parameters}
+        return create_model(cls.__name__, __config__=ConfigDict(extra="forbid"), **fields)
 
     def cost(self, steps: int) -> int:
         """Input gradients per chain of a run of ``steps``."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ebmpipe.energies import Energy, value_and_gradient
-from ebmpipe.samplers.base import Info, Kernel, State
+from ebmpipe.samplers.base import Info, Kernel, State, StepSize
 
 
 class MALA(Kernel):
@@ -23,7 +23,7 @@ class MALA(Kernel):
     gradients_at_init = 1
     adjusted = True
 
-    def __init__(self, step_size: float) -> None:
+    def __init__(self, step_size: StepSize) -> None:
         if not step_size > 0:
             raise ValueError(f"MALA needs step_size > 0, got {step_size}")
         self.step_size = step_size
@@ -44,7 +44,9 @@ class MALA(Kernel):
         # log q(x | x') - log q(x' | x): the forward noise is z, the backward noise follows from the new gradient.
         backward = (x - proposal + half * slope_new) / self.step_size
         log_ratio = value - value_new + (z.flatten(1).square().sum(1) - backward.flatten(1).square().sum(1)) / 2
-        accept_prob = log_ratio.clamp(max=0).exp().nan_to_num(0.0)
+        # Neither +inf nor -inf nor a broken gradient may be entered: no step would lead out again.
+        finite = value_new.isfinite() & slope_new.flatten(1).isfinite().all(1)
+        accept_prob = torch.where(finite, log_ratio.clamp(max=0).exp(), 0.0)
         accepted = u < accept_prob
         wide = accepted.view(-1, *[1] * (x.dim() - 1))
         return (

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ebmpipe.energies import Energy, gradient
-from ebmpipe.samplers.base import Info, Kernel, State
+from ebmpipe.samplers.base import Info, Kernel, NoiseScale, State, StepSize
 
 
 class ULA(Kernel):
@@ -23,7 +23,7 @@ class ULA(Kernel):
     name = "ula"
     revision = 1
 
-    def __init__(self, step_size: float, noise_scale: float | None = None) -> None:
+    def __init__(self, step_size: StepSize, noise_scale: NoiseScale = None) -> None:
         if not step_size > 0 or (noise_scale is not None and not noise_scale >= 0):
             raise ValueError(f"ULA needs step_size > 0 and noise_scale >= 0, got {step_size} and {noise_scale}")
         self.step_size = step_size

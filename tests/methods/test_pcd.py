@@ -84,3 +84,12 @@ def test_the_update_follows_the_likelihood_gradient():
 def test_chains_follow_the_temperature_of_their_kernel():
     assert pcd(kernel={"name": "ula", "settings": {"step_size": 0.2, "noise_scale": 0.1}}).temperature == pytest.approx(0.25)
     assert pcd().temperature == 1.0
+
+
+def test_chains_say_how_they_came_about():
+    method = pcd(chains=16, batch_size=16, steps=2)
+    method.training_step(torch.zeros(16, 2), torch.Generator().manual_seed(0))
+    chains = method.chains()
+    assert torch.equal(chains.x, method.positions)
+    assert chains.sampler_steps == 2
+    assert chains.notes["kernel"]["name"] == "mala"

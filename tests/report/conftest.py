@@ -78,6 +78,7 @@ def run(
     history: Mapping[str, np.ndarray] | None = None,
     samples: np.ndarray | None = None,
     arrays: Mapping[str, np.ndarray] | None = None,
+    stderr: float | None = None,
 ) -> Path:
     """One run folder. A metric's value is a number, or the text of its status; of a diverged run all are null."""
     folder = results / "runs" / dataset / label / f"seed{seed}"
@@ -100,9 +101,8 @@ def run(
     for metric, value in metrics.items():
         number = value if isinstance(value, float) and not diverged else None
         status = "diverged" if diverged else "ok" if number is not None else str(value)
-        rows.append(
-            {"metric": metric, "value": number, "stderr": None, "n": 1000, "status": status, "unit": "nats" if "nll" in metric else ""}
-        )
+        error, unit = None if number is None else stderr, "nats" if "nll" in metric else ""
+        rows.append({"metric": metric, "value": number, "stderr": error, "n": 1000, "status": status, "unit": unit})
     write_json(folder / "metrics.json", {"status": ledger["status"], "rows": rows})
     lines = {} if history is None else dict(history)
     with (folder / "history.csv").open("w") as file:

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ebmpipe import collecting, registry
 from ebmpipe.report import base, style
 from ebmpipe.report.figures.samples import mosaic
 from ebmpipe.report.figures.summary import efficient, scale_of
+from ebmpipe.report.figures.training import smooth
 
 World = tuple[Path, dict[str, dict[str, list[int]]]]
 KINDS = {"eight_gaussians": "density", "blobs": "images", "cloud": "vectors"}
@@ -82,6 +84,12 @@ def test_grids_wrap(count: int) -> None:
     figure, axes = style.panels(count, columns, 1, 1)
     assert len(axes) == len(figure.axes) == count and columns <= 6
     assert figure.get_figwidth() == columns
+
+
+def test_only_noisy_curves_are_smoothed() -> None:
+    age, noisy = pd.Series(np.arange(100.0)), pd.Series(np.tile([0.0, 1.0], 50))
+    assert smooth(age).equals(age) and smooth(-age).equals(-age)
+    assert smooth(noisy).between(0, 1).all() and not smooth(noisy).equals(noisy)
 
 
 def test_mosaic_keeps_colours_and_order() -> None:

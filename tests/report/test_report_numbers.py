@@ -32,6 +32,26 @@ def test_the_spread_decides_the_digits(mean: float, sd: float | None, text: str)
     assert quantity(mean, sd).plain() == text
 
 
+@pytest.mark.parametrize(
+    ("mean", "sd", "known_to", "text"),
+    [
+        (0.0021821, 0.0000025, 0.00056, "0.0022 ± <0.0001"),
+        (2.8435975, 0.0000025, 0.007, "2.844 ± <0.001"),
+        (0.30826, 0.0036, 0.122, "0.31 ± <0.01"),
+        (4.644, 0.1984, 0.6, "4.6 ± 0.2"),
+        (1.23456, 0.0123, 0.001, "1.235 ± 0.012"),
+        (2.5, 0.0, 0.2, "2.50 ± 0"),
+        (2.8434, None, 0.007, "2.843"),
+        (0.00001, 0.000002, 0.05, "0.00 ± <0.01"),
+        (1234.5, 0.5, 60.0, "(1.23 ± <0.01)×10³"),
+        (-0.0000645, None, 0.00017, "\N{MINUS SIGN}0.6×10⁻⁴"),
+        (1.3e-8, 0.0, 5e-10, "0 ± 0"),
+    ],
+)
+def test_the_larger_of_spread_and_standard_error_decides(mean: float, sd: float | None, known_to: float, text: str) -> None:
+    assert quantity(mean, sd, known_to).plain() == text
+
+
 def test_what_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="no result"):
         quantity(float("nan"))

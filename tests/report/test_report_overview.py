@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ebmpipe import collecting
-from ebmpipe.report.overview import write_overview
+from ebmpipe.report.overview import counted, write_overview
 from ebmpipe.report.reading import MissingResult
 
 World = tuple[Path, dict[str, dict[str, list[int]]]]
@@ -29,6 +29,17 @@ def test_names_the_best_and_its_cost_first(text: str) -> None:
     assert len(rows) == 3
     assert re.search(r'data-head="Best"><b><code>pcd(_twin)?</code></b>', rows[0])
     assert "nll_gap" in rows[0] and ">30 s<" in rows[0] and "2.0×10⁶" in rows[0] and "3 of 14 runs" in rows[0]
+
+
+def test_counts_methods_of_each_data_set(text: str) -> None:
+    assert "<p>2 to 5 methods on 3 data sets, 1 to 2 seeds each. Tied: ranked after the best, but before the first" in text
+    assert counted([3, 3], "method") == "3 methods" and counted([1], "seed") == "1 seed"
+
+
+def test_headings_wrap_between_words_only(text: str) -> None:
+    heads = re.findall(r"<th>(.*?)</th>", text)
+    assert "frechet_<wbr>lenet&nbsp;↓" in heads and "sliced_<wbr>wasserstein&nbsp;↓" in heads
+    assert not re.search(" [↓↑]", "".join(heads))
 
 
 def test_the_host_can_render_it(text: str) -> None:

@@ -78,6 +78,19 @@ def test_compute_adds_up(collected: tuple[Path, Any]) -> None:
     )
 
 
+def test_seconds_have_the_clocks_digits(make_run: Callable[..., Path]) -> None:
+    folder = make_run("pcd", 0, {"nll": 2.0}, train_s=0.1 + 0.2)
+    comparison(folder, {"pcd": [0]})
+    frame = pd.read_csv(folder.parents[3] / "tables" / "compute.csv", dtype=str)
+    assert frame.loc[0, ["wall_s", "train_s", "startup_s"]].tolist() == ["10.8", "0.3", "4.5"]
+
+
+@pytest.mark.parametrize("runs", [[], {"a": 3}, {"a": ["pcd"]}, {"a": {"pcd": 0}}, {"a": {"pcd": "01"}}, {"a": {"pcd": [True]}}])
+def test_malformed_runs_are_refused(tmp_path: Path, runs: Any) -> None:
+    with pytest.raises(ValueError, match=r"runs.* must be .*, as in \{dataset: \{label: \[seeds\]\}\}, not"):
+        collecting.collect(tmp_path, runs)
+
+
 def test_rows_run_from_data_over_best_and_worst_to_noise(collected: tuple[Path, Any]) -> None:
     found = collected[1]["eight_gaussians"]
     assert found.headline == "nll_gap"
@@ -101,6 +114,18 @@ def test_welch_ties_end_at_the_first_that_is_told_apart(make_run: Callable[..., 
         for seed, value in enumerate(of_label):
             folder = make_run(label, seed, {"nll": value})
     assert bold(comparison(folder, {label: [0, 1, 2] for label in values}), "nll") == ["a", "b"]
+
+
+def test_digits_end_where_the_standard_error_does(make_run: Callable[..., Path]) -> None:
+    for seed, value in enumerate([0.0021803, 0.0021839]):
+        folder = make_run("nce", seed, {"nll": value}, stderr=[0.0005589, 0.0005676][seed])
+    make_run("data", 0, {"nll": 0.0034567})
+    found = comparison(folder, {"nce": [0, 1], "data": [0]})
+    cells = {row.label: row.cells["nll"] for row in found.rows}
+    assert cells["nce"].stderr == pytest.approx(0.00056325) and cells["data"].stderr is None
+    assert "| **0.0022 ± <0.0001** |" in tables.markdown([found]) and "| 0.00346 |" in tables.markdown([found])
+    assert "<b>0.0022 ± &lt;0.0001</b>" in tables.html_tables([found])
+    assert "standard error" in tables.RULE and "standard error" in tables.CAPTION
 
 
 def test_welch_agrees_with_scipy() -> None:

@@ -98,6 +98,14 @@ class TestContract:
         by_autograd, _ = run(kernel_of(name), gaussian, x, 10, torch.Generator().manual_seed(3))
         torch.testing.assert_close(by_hand, by_autograd)
 
+    def test_settings_are_described_and_checked_by_their_model(self, name):
+        model = registry.load("samplers", name).settings_model()
+        assert model.model_validate(SETTINGS[name])
+        assert all(info.description for info in model.model_fields.values())
+        for bad in ({"step_size": -1.0}, {"no_such_setting": 1.0}):
+            with pytest.raises(ValueError, match=next(iter(bad))):
+                model.model_validate(SETTINGS[name] | bad)
+
     def test_bad_settings_are_refused(self, name):
         with pytest.raises(ValueError, match="step_size"):
             kernel_of(name, step_size=0.0)

@@ -70,9 +70,10 @@ def test_mala_satisfies_detailed_balance():
         assert abs(float(antisymmetric.mean())) < 5 * float(antisymmetric.std()) / math.sqrt(len(x))
 
 
-def test_mala_rejects_where_the_energy_is_infinite():
+@pytest.mark.parametrize("bad", [torch.inf, -torch.inf, torch.nan])
+def test_mala_never_enters_where_the_energy_is_not_finite(bad):
     def half_line(x):
-        return torch.where(x[:, 0] > 0, x[:, 0], torch.full_like(x[:, 0], torch.inf))
+        return torch.where(x[:, 0] > 0, x[:, 0], torch.full_like(x[:, 0], bad))
 
     x, _ = run(MALA(1.0), half_line, torch.ones(500, 1), 50, torch.Generator().manual_seed(0))
     assert (x > 0).all()

@@ -83,6 +83,19 @@ def test_a_revision_or_default_is_part_of_a_run():
     assert changed == {"pcd", "nce"}
 
 
+def test_members_of_the_users_own_are_named_by_import_path(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("revision = 1")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = default()
+    config["methods"]["own"] = {"method": "mine:Method", "settings": {"anything": 1}}
+    config["datasets"] = {"eight_gaussians": {"network": {"name": "mine:Network", "settings": {"size": 3}}}}
+    settings = plan(config).run_settings(Run("eight_gaussians", "own", 0))
+    assert settings["network"] == {"name": "mine:Network", "settings": {"size": 3}}
+    before = settings["revisions"]["source:mine"]
+    (tmp_path / "mine.py").write_text("revision = 2")
+    assert plan(config).run_settings(Run("eight_gaussians", "own", 0))["revisions"]["source:mine"] != before
+
+
 def test_settings_are_laid_over_each_other():
     config = default()
     config["methods"]["slow"] = {"method": "pcd", "settings": {"steps": 3, "optimiser": {"learning_rate": 0.1}}}
@@ -114,6 +127,15 @@ BAD = [
     (lambda c: c["datasets"].update(digits={"sampling": {"step": 3}}), r"sampling: 'step'.*Did you mean 'steps'"),
     (lambda c: c["datasets"].update(digits={"evaluation": {"metrics": ["nmd"]}}), r"evaluation\.metrics: 'nmd'"),
     (lambda c: c.update(seeds=[-1]), r"seeds\.0: -1"),
+    (lambda c: c.update(seeds=[0, 0]), r"seeds: \[0, 0\] has non-unique"),
+    (lambda c: c["datasets"].update(digits={"seeds": [1, 1]}), r"datasets\.digits\.seeds.*non-unique"),
+    (lambda c: c["methods"].update(DSM={"method": "dsm"}), r"methods: 'DSM' is no id: lower-case"),
+    (lambda c: c["datasets"].update({"my-set": {}}), r"datasets: 'my-set' is no id"),
+    (lambda c: c["methods"]["pcd"].update(settings={"kernel": {"name": "ula", "settings": {"step_size": -1}}}), r"step_size: -1"),
+    (lambda c: c["methods"]["pcd"].update(settings={"kernel": {"name": "ula", "settings": {}}}), r"'step_size' is a required"),
+    (lambda c: c["methods"]["pcd"].update(settings={"optimiser": {"betas": [0.9, 5]}}), r"betas\.1: 5"),
+    (lambda c: c["methods"].update(mine={"method": "nowhere_at_all:Mine"}), r"methods\.mine\.method: there is no module 'nowhere_at_all'"),
+    (lambda c: c.update(raw_data="/nowhere", datasets={"mnist": {}}), r"datasets\.mnist: train-images.*/nowhere/mnist.*optional: true"),
 ]
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ebmpipe.config import RunConfig
+from ebmpipe.config import EvaluationConfig, RunConfig, SamplingConfig
+from ebmpipe.evaluation import evaluate
 from ebmpipe.planning import ConfigError, Plan, Run
+from ebmpipe.sampling import sample
 from ebmpipe.training import train
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +43,20 @@ def test_a_missing_required_run_is_named(prepared, tmp_path, tilted):
         train(run_config(tilted, "mine", requires={"backbone": "base"}), prepared["eight_gaussians"], tmp_path, "cpu")
     with pytest.raises(ValueError, match="requires backbone"):
         train(run_config(tilted, "mine"), prepared["eight_gaussians"], tmp_path, "cpu")
+
+
+def test_what_builds_on_a_diverged_run_has_diverged_too(prepared, tmp_path, tilted):
+    data = prepared["eight_gaussians"]
+    wild = {"batch_size": 16, "optimiser": {"loss_bound": 1e-9}}
+    train(run_config("dsm", "base", settings=wild), data, tmp_path, "cpu")
+    folder = train(run_config(tilted, "mine", requires={"backbone": "base"}), data, tmp_path, "cpu")
+    assert folder.ledger["status"] == "diverged"
+    assert "base" in folder.ledger["reason"]
+    sample(folder, data, SamplingConfig(), "cpu")
+    evaluate(folder, data, EvaluationConfig())
+    rows = json.loads((folder / "metrics.json").read_text())["rows"]
+    assert rows
+    assert {row["status"] for row in rows} == {"diverged"}
 
 
 def plan_with(requires, catalogue_requires=("backbone",)):

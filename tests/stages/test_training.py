@@ -8,13 +8,16 @@ import torch
 
 from ebmpipe import training
 from ebmpipe.checkpoint import Checkpoint
-from ebmpipe.config import RunConfig
+from ebmpipe.config import RunConfig, SamplingConfig
 from ebmpipe.files import sha256
+from ebmpipe.methods import pcd
 from ebmpipe.methods.pcd import PCD
+from ebmpipe.provenance import choose_device
 from ebmpipe.runs import CorruptFile, RunFolder
+from ebmpipe.sampling import sample
 from ebmpipe.training import train
 
-SETTINGS = {"batch_size": 16, "chains": 32, "steps": 2}
+SETTINGS = {"batch_size": 16, "chains": 32, "steps": 2, "kernel": {"name": "ula", "settings": {"step_size": 0.2}}}
 
 
 def config(dataset="eight_gaussians", method="pcd", budget=16 * 4 * 60, **changes):
@@ -46,7 +49,7 @@ def test_the_budget_is_kept_and_the_ledger_is_complete(folder_of, dataset, metho
     assert ledger["gradient_evaluations"] == ledger["step"] * method_cost <= 16 * 4 * 60
     assert ledger["training_flops"] > 0
     assert ledger["parameters"] > 0
-    assert set(ledger["stages"]["train"]) == {"wall_s", "startup_s", "device", "peak_memory_mb"}
+    assert set(ledger["stages"]["train"]) == {"wall_s", "startup_s", "device", "peak_memory_mb", "files"}
     for name, recorded in ledger["files"].items():
         assert sha256(folder / name) == recorded
     rows = list(csv.DictReader((folder / "history.csv").open()))
@@ -105,15 +108,57 @@ def interrupted_after(monkeypatch, stop):
     monkeypatch.setattr(Checkpoint, "save", dying)
 
 
-@pytest.mark.parametrize("changed", [{"seed": 1}, {"settings": SETTINGS | {"steps": 3}}, {"revisions": {"method:pcd": 2}}])
-def test_changed_settings_start_afresh(folder_of, monkeypatch, capfd, changed):
+CHANGES = {"seed": {"seed": 1}, "setting": {"settings": SETTINGS | {"steps": 3}}, "network": {"network": {"settings": {"width": 9}}}}
+
+
+@pytest.mark.parametrize("changed", [*CHANGES, "revision", "default", "nothing"])
+def test_only_the_same_run_is_resumed(folder_of, monkeypatch, capfd, changed):
     interrupted_after(monkeypatch, 20)
     with pytest.raises(KeyboardInterrupt):
         folder_of(config())
     monkeypatch.undo()
-    folder_of(config(**changed))
-    assert "resuming" not in capfd.readouterr().err
-    folder_of(config(), "results")
+    if changed == "revision":
+        monkeypatch.setattr(PCD, "revision", 2)
+    if changed == "default":
+        longer = pcd.PCDConfig.model_fields["restart"]
+        monkeypatch.setattr(longer, "default", 0.25)
+        pcd.PCDConfig.model_rebuild(force=True)
+    folder_of(config(**CHANGES.get(changed, {})))
+    assert ("resuming" in capfd.readouterr().err) == (changed == "nothing")
+    monkeypatch.undo()
+    pcd.PCDConfig.model_rebuild(force=True)
+
+
+def test_config_json_is_resolved(folder_of):
+    written = json.loads((folder_of(config()) / "config.json").read_text())
+    assert written["settings"]["optimiser"]["schedule"] == "cosine"
+    assert written["network"]["settings"] == {"width": 8, "depth": 2, "gain": 1.0}
+    assert set(written["revisions"]) == {"training", "data:eight_gaussians", "method:pcd", "network:mlp", "sampler:ula"}
+
+
+def test_training_anew_forgets_what_was_made_from_the_old_model(folder_of, prepared):
+    folder = folder_of(config())
+    sample(folder, prepared["eight_gaussians"], SamplingConfig(n=20, steps=2), "cpu")
+    assert folder.verified("samples.safetensors")
+    folder_of(config(settings=SETTINGS | {"steps": 3}))
+    with pytest.raises(CorruptFile, match="not in the ledger"):
+        folder.verified("samples.safetensors")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"status": "finished"}', "", "nonsense"])
+def test_a_broken_ledger_is_named(folder_of, content):
+    folder = folder_of(config())
+    (folder / "run.json").write_text(content)
+    with pytest.raises(ValueError, match=r"run\.json"):
+        _ = folder.ledger
+
+
+def test_a_device_that_is_not_there_is_refused(folder_of):
+    with pytest.raises(ValueError, match="choose auto, cpu, cuda"):
+        choose_device("gpu0")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="sees no CUDA GPU"):
+            choose_device("cuda:1")
 
 
 def test_a_damaged_checkpoint_is_named(folder_of, monkeypatch, tmp_path):
@@ -140,6 +185,7 @@ def test_divergence_is_a_result(folder_of, monkeypatch):
     folder = folder_of(config())
     assert folder.ledger["status"] == "diverged"
     assert folder.ledger["step"] == 7
+    assert list(csv.DictReader((folder / "history.csv").open()))[-1]["step"] == "7"
     assert "nan" in folder.ledger["reason"]
 
 

@@ -21,7 +21,7 @@ def make_plan():
 
 
 PLAN = make_plan()
-for notice in PLAN.left_out.values():
+for notice in PLAN.notices:
     logger.warning(notice)
 RESULTS = str(PLAN.results)
 RUN = f"{RESULTS}/runs/{{dataset}}/{{label}}/seed{{seed}}"
@@ -92,7 +92,8 @@ def run_files(name, dataset=None):
 
 def figure_inputs(wildcards):
     """What a data set's figures draw: the arrays, samples and histories of its runs."""
-    return run_files("arrays.npz", wildcards.dataset)
+    names = ("arrays.npz", "samples.safetensors", "history.csv")
+    return [path for name in names for path in run_files(name, wildcards.dataset)]
 
 
 def without_suffix(wildcards, output):

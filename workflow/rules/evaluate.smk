@@ -1,6 +1,6 @@
 rule evaluate:
     input:
-        features_of,
+        features=features_of,
         config=f"{RUN}/config.json",
         model=f"{RUN}/model.safetensors",
         samples=f"{RUN}/samples.safetensors",

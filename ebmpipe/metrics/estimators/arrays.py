@@ -57,7 +57,7 @@ def features_of(x: np.ndarray, evaluation: Evaluation) -> np.ndarray:
         NotAvailable: if there is no feature network, or it makes no finite numbers of ``x``.
     """
     if evaluation.features is None or evaluation.extractor is None:
-        raise NotAvailable("there is no feature network for these data")
+        raise NotAvailable("there is no feature network for these data; `ebmpipe features` trains one where they are labelled")
     # Keyed by content: two sources of one length must never share an entry.
     content = hashlib.blake2b(np.ascontiguousarray(x).tobytes(), digest_size=16).hexdigest()
     key = f"features/{evaluation.extractor}/{content}"

@@ -163,7 +163,8 @@ class Summary(Figure):
             return ""
         reach = 1.5 * (high - low) + 0.5 * abs(high)
         if not (low / FAR < value < high * FAR if scale == "log" else low - reach < value < high + reach):
-            return f"{row.label} {quantity(value).plain()}"
+            cell = row.cells[metric]
+            return f"{row.label} {quantity(value, known_to=max(cell.sd or 0.0, cell.stderr or 0.0)).plain()}"
         for line in (ranking.axvline, trade.axhline):
             line(value, color=look.colour, linestyle=(0, (4, 2)) if row.control == "data" else look.line, linewidth=0.8, zorder=1)
         place: dict[str, Any] = {"xy": (1.0, value), "xycoords": ("axes fraction", "data"), "xytext": (0, 1), "textcoords": "offset points"}
