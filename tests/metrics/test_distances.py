@@ -185,7 +185,9 @@ class TestFeatureDistances:
 
     def test_missing_features_are_no_number(self, pictures: Maker, family: type[SampleMetric]) -> None:
         row = only(family(), pictures(features=None, extractor=None))
-        assert row.status == "not available: there is no feature network for these data; `ebmpipe features` trains one where they are labelled"
+        assert (
+            row.status == "not available: there is no feature network for these data; `ebmpipe features` trains one where they are labelled"
+        )
 
     def test_features_that_are_not_finite_are_no_number(self, pictures: Maker, family: type[SampleMetric]) -> None:
         row = only(family(), pictures(features=lambda x: np.full((len(x), 4), np.nan)))
