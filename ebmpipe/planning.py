@@ -180,8 +180,14 @@ class Plan:
     def _labels(self, dataset: str) -> list[str]:
         """The rows of one data set: those it names, or all whose method takes its kind of data."""
         kind, named = self._kind(dataset), self.datasets[dataset].get("labels")
-        for label in [*(named or []), *self.datasets[dataset].get("settings", {})]:
-            one_of(label, self.config["methods"], f"datasets.{dataset}")
+        given = {
+            f"defaults.{kind}.settings": self._kind_defaults(dataset).get("settings"),
+            f"datasets.{dataset}.settings": (self.config["datasets"][dataset] or {}).get("settings"),
+            f"datasets.{dataset}.labels": named,
+        }
+        for key, labels in given.items():
+            for label in labels or ():
+                one_of(label, self.config["methods"], key)
         fitting = [label for label in self.config["methods"] if kind in self._method_entry(label).get("kinds", [kind])]
         for label in named or []:
             if label not in fitting:
@@ -299,7 +305,6 @@ class Plan:
         """The figures that span all data sets."""
         return [name for name, entry in self.catalogue["figures"].items() if not entry["kinds"]]
 
-    def table(self, dataset: str | None = None) -> dict[str, dict[str, list[int]]]:
-        """{dataset: {label: [seeds]}} of one data set or of all."""
-        chosen = [dataset] if dataset else list(self.datasets)
-        return {name: dict.fromkeys(self.labels[name], self.seeds[name]) for name in chosen}
+    def table(self) -> dict[str, dict[str, list[int]]]:
+        """The comparison as {dataset: {label: [seeds]}}."""
+        return {name: dict.fromkeys(self.labels[name], self.seeds[name]) for name in self.datasets}

@@ -178,8 +178,8 @@ def train(config: RunConfig, data_folder: Path, results: Path, device: str = "au
                         report = method.training_step(batch, generator)
                 except Diverged as divergence:
                     status, reason = "diverged", str(divergence)
-                    if report and history[-1:] != [row := logged(done, report)]:
-                        history.append(row)
+                    if report and (not history or history[-1]["step"] != done):
+                        history.append(logged(done, report))
                     break
                 done = step + 1
                 if done % period == 0 or done == iterations:

@@ -1,3 +1,4 @@
+import functools
 import json
 import shlex
 from pathlib import Path
@@ -54,11 +55,17 @@ def run_of(wildcards):
     return Run(wildcards.dataset, wildcards.label, int(wildcards.seed))
 
 
+@functools.cache
+def settings_of(run):
+    """A run's settings; several params of its rule each take a part."""
+    return PLAN.run_settings(run)
+
+
 def run_setting(key):
     """A params function: one part of a run's settings, which a change elsewhere in the config leaves alone."""
 
     def setting(wildcards):
-        value = PLAN.run_settings(run_of(wildcards))[key]
+        value = settings_of(run_of(wildcards))[key]
         return value if isinstance(value, (str, int)) else compact(value)
 
     return setting
