@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,17 @@ import numpy as np
 
 from ebmpipe import registry
 from ebmpipe.data.base import SPLITS, DataSet, Density
-from ebmpipe.data.prepared import to_model_space
-from ebmpipe.files import sha256, write_arrays, write_json
+from ebmpipe.data.prepared import Prepared, UnusableData, read_card, to_model_space
+from ebmpipe.files import sha256, write_arrays, write_signed
+
+#: What a prepared folder holds.
+FILES = ("data.safetensors", "card.json")
 
 
 def prepare(name: str, out: Path, raw: Path | None = None) -> dict[str, Any]:
     """Write ``out/data.safetensors`` and ``out/card.json`` of data set ``name``, each whole or not at all.
+
+    The data come first: should the second file fail, the card of what lay there before does not describe the data, and nobody reads them.
 
     Args:
         name: id of the data set.
@@ -27,7 +34,9 @@ def prepare(name: str, out: Path, raw: Path | None = None) -> dict[str, Any]:
 
     Raises:
         UnknownMember: if there is no such data set.
+        UnusableRawData: if raw files cannot be had or are not the published ones; nothing is written.
         ValueError: if the data set's arrays break its own description; nothing is written.
+        Unwritable: if the disk does not take a file; what lay there before still does.
     """
     dataset: DataSet = registry.load("data", name)()
     arrays = dataset.arrays(raw)
@@ -36,9 +45,61 @@ def prepare(name: str, out: Path, raw: Path | None = None) -> dict[str, Any]:
     card["name"] = name  # the id under which every later stage finds the class again
     # No metadata: the card has it all, and safetensors writes several entries in random order, which would change the checksum.
     write_arrays(out / "data.safetensors", arrays)
-    card["sha256"] = sha256(out / "data.safetensors")
-    write_json(out / "card.json", card)
+    card["data_sha256"] = sha256(out / "data.safetensors")
+    write_signed(out / "card.json", card)
     return card
+
+
+def ensure_prepared(name: str, folder: Path, raw: Path | None = None) -> dict[str, Any]:
+    """The card of data set ``name`` in ``folder``, prepared if it is missing, damaged, or of another revision than the code.
+
+    Preparing is deterministic, so that a damaged folder can be made again; standard error says when that is done.
+
+    Raises:
+        As `prepare`.
+    """
+    if not any((folder / file).exists() for file in FILES):
+        return prepare(name, folder, raw)
+    try:
+        card = Prepared(folder, name).card
+    except UnusableData as error:
+        notice(f"{error}: doing so now")
+        return repair(name, folder, raw)
+    revision = registry.load("data", name).revision
+    if card["revision"] != revision:
+        notice(f"{folder} was prepared at revision {card['revision']} of {name}, which is at {revision} now: preparing it again")
+        return prepare(name, folder, raw)
+    return card
+
+
+def repair(name: str, folder: Path, raw: Path | None = None) -> dict[str, Any]:
+    """Prepare ``name`` again where it was prepared before, and say on standard error what that changed.
+
+    Files that come out as the card in ``folder`` describes them keep the time of that card: what was made from them is still up to date,
+    and the workflow does not make it again. A card that is itself damaged vouches for nothing: then everything counts as new.
+
+    Raises:
+        As `prepare`.
+    """
+    try:
+        before, time = read_card(folder), (folder / "card.json").stat().st_mtime_ns
+    except (FileNotFoundError, UnusableData):
+        before = None
+    card = prepare(name, folder, raw)
+    if card == before:
+        for file in FILES:
+            os.utime(folder / file, ns=(time, time))
+        notice(f"{folder}: the data are those that the card describes; nothing made from them has to be made again")
+    elif before is None:
+        notice(f"{folder}: made anew; as there was no sound card before, what was made from these data is made again")
+    else:
+        notice(f"{folder}: not what the card there described before; what was made from these data is made again")
+    return card
+
+
+def notice(text: str) -> None:
+    """Tell the user on standard error."""
+    print(f"ebmpipe: {text}", file=sys.stderr, flush=True)
 
 
 def describe(dataset: DataSet, arrays: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 #: Modules of a member package that are not members themselves.
-SHARED = {"base", "idx", "mixtures", "prepared", "template"}
+SHARED = {"base", "fetching", "idx", "mixtures", "prepared", "template", "transfer"}
 
 
 class UnknownMember(ValueError):

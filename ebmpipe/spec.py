@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -43,8 +43,7 @@ class DataSpec:
         return prod(self.shape)
 
     @classmethod
-    def from_card(cls, folder: Path) -> DataSpec:
-        """Read the spec from ``folder/card.json``."""
-        card: dict[str, Any] = json.loads((folder / "card.json").read_text())
+    def from_card(cls, card: Mapping[str, Any], folder: Path) -> DataSpec:
+        """The spec in the content of a data card, whose arrays lie in ``folder``."""
         fields = {key: card[key] for key in ("name", "kind", "mean", "std", "levels", "classes", "entropy")}
         return cls(**fields, shape=tuple(card["shape"]), folder=folder)

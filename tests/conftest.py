@@ -4,6 +4,7 @@ import os
 
 # Before anything imports torch, numpy or matplotlib; the commands that tests start inherit it.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MPLBACKEND="agg")
+os.environ["EBMPIPE_OFFLINE"] = "1"  # no test may touch the network
 
 from pathlib import Path
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ebmpipe.data.fetching import candidates, folders
 from ebmpipe.seeding import numpy_generator
 from ebmpipe.spec import Kind
 
@@ -31,7 +32,8 @@ class DataSet(ABC):
         licence: under which terms they may be used.
         transformations: what was done to the source, as a sentence.
         raw_files: files that must be at hand, gzipped or not; none for sets that ship with a package or a formula.
-        raw_folders: where they are looked for, relative to the folder of raw data, or absolute.
+        raw_folders: where they are looked for: relative to a folder of raw data, the first being where downloads go, or absolute.
+        mirrors: addresses of folders that raw files can be downloaded from, gzipped; none where they must be at hand.
         duplicates: how many images of a later split are identical to one of an earlier split because the source has them twice.
     """
 
@@ -49,11 +51,23 @@ class DataSet(ABC):
     duplicates: ClassVar[int] = 0
     raw_files: ClassVar[tuple[str, ...]] = ()
     raw_folders: ClassVar[tuple[str, ...]] = ()
+    mirrors: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def folders(cls, raw: Path | None) -> list[Path]:
-        """The folders to look for raw files in, given the folder of raw data."""
-        return [raw / name if raw is not None else Path(name) for name in cls.raw_folders if raw is not None or Path(name).is_absolute()]
+        """The folders to look for raw files in, given the folder of raw data that the user named."""
+        return folders(cls.raw_folders, raw)
+
+    @classmethod
+    def whereabouts(cls, raw: Path | None) -> str:
+        """In a few words, where the raw files are, or that they will be downloaded; a look at names only, no checksum."""
+        if not cls.raw_files:
+            return "built in"
+        found = {name: candidates(name, cls.raw_folders, raw) for name in cls.raw_files}
+        if all(found.values()):
+            return "in " + ", ".join(dict.fromkeys(str(paths[0].parent) for paths in found.values()))
+        absent = ", ".join(name for name, paths in found.items() if not paths) if any(found.values()) else "raw files"
+        return f"{absent} to be downloaded when prepared" if cls.mirrors else f"{absent} missing"
 
     @abstractmethod
     def arrays(self, raw: Path | None) -> dict[str, np.ndarray]:

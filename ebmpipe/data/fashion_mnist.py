@@ -17,6 +17,11 @@ class FashionMNIST(IdxImages):
     licence = "MIT"
     # The last is where Debian's package dataset-fashion-mnist puts the files.
     raw_folders = ("fashion-mnist", "fashion_mnist", "/usr/share/datasets/fashion-mnist")
+    mirrors = (
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+    )
     sha256: ClassVar[dict[str, str]] = {
         "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
         "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",

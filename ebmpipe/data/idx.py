@@ -4,49 +4,67 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import struct
+import sys
 import zlib
+from math import prod
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from ebmpipe.data.base import DataSet
+from ebmpipe.data.fetching import UnusableRawData, candidates, fetch, ours
 from ebmpipe.seeding import numpy_generator
 
 #: The four files, as every set of this format names them.
 IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
 
+#: What every gzip file begins with; an idx file begins with two zeros. Servers and people zip and unzip without renaming.
+GZIP = b"\x1f\x8b"
 
-class UnusableRawData(ValueError):
-    """Raised when raw files are missing or not the published ones; the message names the file and where it was looked for."""
 
-
-def unpack(path: Path, sha256: str) -> bytes:
-    """The bytes of ``path``, unzipped if need be.
+def unpack(path: Path, sha256: str, source: str = "") -> bytes:
+    """The bytes of ``path``, unzipped if they are zipped.
 
     Checksums are those of the unpacked bytes, because the same files are found compressed in several ways.
 
+    Args:
+        path: the file.
+        sha256: the checksum of the published file.
+        source: what messages call the file, by default its path.
+
     Raises:
-        UnusableRawData: if they cannot be unpacked, or their checksum is another.
+        UnusableRawData: if they cannot be read or unpacked, or their checksum is another.
     """
+    source = source or str(path)
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = path.read_bytes()
+        if content.startswith(GZIP):
+            content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise UnusableRawData(f"{path} cannot be unpacked ({error}); fetch it again") from error
+        raise UnusableRawData(f"{source} cannot be unpacked ({error})") from error
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise UnusableRawData(
-            f"{path} is not the published file: the SHA-256 of its unpacked bytes is {found}, not {sha256}; fetch it again"
-        )
+        raise UnusableRawData(f"{source} is not the published file: the SHA-256 of its unpacked bytes is {found}, not {sha256}")
     return content
 
 
 def parse(content: bytes) -> np.ndarray:
-    """The array in the bytes of an idx file of unsigned bytes: magic number 0, 0, 8, rank, then big-endian sizes, then the values."""
-    rank = content[3]
-    sizes = np.frombuffer(content, ">u4", rank, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(sizes.astype(int))
+    """The array in the bytes of an idx file of unsigned bytes: magic number 0, 0, 8, rank, then big-endian sizes, then the values.
+
+    Raises:
+        UnusableRawData: if they are no such file, or not as many as their sizes say.
+    """
+    rank = content[3] if content.startswith(b"\0\0\x08") and len(content) > 3 else 0
+    begin = 4 + 4 * rank
+    if rank == 0 or len(content) < begin:
+        raise UnusableRawData(f"its first bytes, {content[:4].hex(' ') or 'none'}, do not begin an idx file of unsigned bytes")
+    sizes = struct.unpack(f">{rank}I", content[4:begin])
+    if len(content) - begin != prod(sizes):
+        raise UnusableRawData(f"its header announces {'x'.join(map(str, sizes))} values, but {len(content) - begin} follow")
+    return np.frombuffer(content, np.uint8, offset=begin).reshape(sizes)
 
 
 class IdxImages(DataSet):
@@ -67,25 +85,55 @@ class IdxImages(DataSet):
     raw_files: ClassVar[tuple[str, ...]] = (*IMAGES.values(), *LABELS.values())
     sha256: ClassVar[dict[str, str]]
 
-    def array(self, name: str, raw: Path | None) -> np.ndarray:
-        """The content of one of the four files.
+    def content(self, name: str, raw: Path | None) -> bytes:
+        """The unpacked bytes of one of the four files, from the first folder that has it, else from the network.
+
+        A damaged file in the default folder for downloads is replaced; one in a folder of the user's is left as it is and refused.
 
         Raises:
-            UnusableRawData: if it is nowhere or not the published one.
+            UnusableRawData: if it cannot be had, or is not the published one.
         """
-        candidates = [folder / (name + ending) for folder in self.folders(raw) for ending in ("", ".gz")]
-        for path in candidates:
-            if path.is_file():
-                return parse(unpack(path, self.sha256[name]))
-        raise UnusableRawData(
-            f"{self.name} needs {name}, gzipped or not, which is not in {', '.join(map(str, self.folders(raw))) or 'any known folder'}; "
-            "name the folder of raw data by EBMPIPE_DATA_DIR, raw_data in the config, or --raw"
-        )
+        expected, damaged = self.sha256[name], []
+        for path in candidates(name, self.raw_folders, raw):
+            try:
+                return unpack(path, expected)
+            except UnusableRawData as error:
+                if not ours(path):
+                    remedy = f"it is left as it is: replace it{', or remove it to have it downloaded' if self.mirrors else ''}"
+                    raise UnusableRawData(f"{error}; {remedy}") from error
+                print(f"ebmpipe: {error}; it is replaced", file=sys.stderr)
+                damaged.append(path)
+        if not self.mirrors:
+            raise UnusableRawData(
+                f"{self.name} needs {name}, gzipped or not, which is not in {', '.join(map(str, self.folders(raw)))}; "
+                "name the folder of raw data by EBMPIPE_DATA_DIR, raw_data in the config, or --raw"
+            )
+        target = fetch(self, name, raw, lambda path, source: unpack(path, expected, source))
+        for path in damaged:
+            if path != target:
+                path.unlink(missing_ok=True)
+        return unpack(target, expected)
+
+    def array(self, name: str, raw: Path | None, count: int) -> np.ndarray:
+        """The content of one of the four files, ``count`` images or labels.
+
+        Raises:
+            UnusableRawData: if it cannot be had, or is not the published one.
+        """
+        content = self.content(name, raw)
+        try:
+            array = parse(content)
+        except UnusableRawData as error:
+            raise UnusableRawData(f"{self.name}, {name}: {error}") from error
+        if len(array) != count:
+            raise UnusableRawData(f"{self.name}, {name}: it holds {len(array)} examples, not {count}")
+        return array
 
     def arrays(self, raw: Path | None = None) -> dict[str, np.ndarray]:
         """The three splits and their labels, read from the raw files."""
-        images = {split: self.array(name, raw)[:, None] for split, name in IMAGES.items()}
-        labels = {split: self.array(name, raw).astype(np.int64) for split, name in LABELS.items()}
+        counts = {"train": self.sizes["train"] + self.sizes["validation"], "test": self.sizes["test"]}
+        images = {split: self.array(name, raw, counts[split])[:, None] for split, name in IMAGES.items()}
+        labels = {split: self.array(name, raw, counts[split]).astype(np.int64) for split, name in LABELS.items()}
         order = numpy_generator(0, "data", self.name).permutation(len(images["train"]))
         out = {"test": images["test"].copy(), "test_labels": labels["test"]}
         for split, chosen in (("train", order[: self.sizes["train"]]), ("validation", order[self.sizes["train"] :])):

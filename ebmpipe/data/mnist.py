@@ -16,6 +16,7 @@ class MNIST(IdxImages):
     source = "Y. LeCun, C. Cortes and C. J. C. Burges 1998, The MNIST database of handwritten digits"
     licence = "CC BY-SA 3.0"
     raw_folders = ("mnist", ".")
+    mirrors = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
     sha256: ClassVar[dict[str, str]] = {
         "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ebmpipe.files import read_json, sha256
+from ebmpipe.files import CorruptFile, read_arrays, read_signed, sha256
 from ebmpipe.spec import DataSpec
 
 
@@ -28,8 +28,31 @@ def to_model_space(values: Any, levels: int, u: Any) -> Any:
     return 2 * (values + u) / levels - 1
 
 
+def read_card(folder: Path) -> dict[str, Any]:
+    """The content of ``folder/card.json``.
+
+    Raises:
+        UnusableData: if it is not what `ebmpipe prepare` wrote.
+    """
+    path = folder / "card.json"
+    try:
+        card = read_signed(path)
+        DataSpec.from_card(card, folder)
+    except CorruptFile as error:
+        raise UnusableData(f"{error}; run `ebmpipe prepare` again") from error
+    except (KeyError, TypeError) as error:
+        raise UnusableData(f"{path} is no data card of this version ({error!r}); run `ebmpipe prepare` again") from error
+    if not {"data_sha256", "revision"} <= card.keys():
+        raise UnusableData(f"{path} is no data card of this version; run `ebmpipe prepare` again")
+    return card
+
+
 class Prepared:
-    """The folder that `ebmpipe prepare` wrote; opening it checks ``data.safetensors`` against its card.
+    """The folder that `ebmpipe prepare` wrote; opening it checks the card against its own checksum, and the data against the card.
+
+    Args:
+        folder: where the files lie.
+        name: the data set that they must be of; any if None.
 
     Attributes:
         folder: where the files lie.
@@ -40,19 +63,17 @@ class Prepared:
         UnusableData: if a file is missing, damaged, or not the one that the card describes.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str | None = None) -> None:
         self.folder = folder
         self._file = folder / "data.safetensors"
         for path in (folder / "card.json", self._file):
             if not path.is_file():
                 raise UnusableData(f"{path} does not exist; make it with `ebmpipe prepare`")
-        try:
-            self.card: dict[str, Any] = read_json(folder / "card.json")
-            expected = self.card["sha256"]
-            self.spec = DataSpec.from_card(folder)
-        except (ValueError, KeyError, TypeError) as error:
-            raise UnusableData(f"{folder / 'card.json'} is no data card ({error!r}); run `ebmpipe prepare` again") from error
-        if sha256(self._file) != expected:
+        self.card = read_card(folder)
+        self.spec = DataSpec.from_card(self.card, folder)
+        if name not in (None, self.spec.name):
+            raise UnusableData(f"{folder} holds {self.spec.name}, not {name}; run `ebmpipe prepare` again")
+        if sha256(self._file) != self.card["data_sha256"]:
             raise UnusableData(f"{self._file} is not the file that card.json describes; run `ebmpipe prepare` again")
 
     def split(self, name: str) -> np.ndarray:
@@ -66,6 +87,10 @@ class Prepared:
             UnusableData: if the data set has no labels.
         """
         return self._read(f"{name}_labels")
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays as stored, by name."""
+        return read_arrays(self._file)[0]
 
     def model_space(self, split: str, rng: np.random.Generator) -> np.ndarray:
         """A split as models see it, (n, *shape) float64: images dequantised with fresh noise of ``rng``, vectors as they are."""

@@ -3,50 +3,26 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from ebmpipe import registry
+from ebmpipe.cli import app
 from ebmpipe.data import idx
 from ebmpipe.data.fashion_mnist import FashionMNIST
-from ebmpipe.data.idx import IdxImages, UnusableRawData
+from ebmpipe.data.fetching import UnusableRawData, default_raw_folder
+from ebmpipe.data.idx import IdxImages
 from ebmpipe.data.mnist import MNIST
 
 
-def as_idx(array: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
-
-
-class Small(IdxImages):
-    name, revision, title, source, licence = "small", 1, "Small", "made up", "none"
-    raw_folders = ("small",)
-    sizes = {"train": 30, "validation": 10, "test": 8}  # noqa: RUF012
-
-
-@pytest.fixture
-def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A raw folder with two files gzipped and two not."""
-    rng, sums = np.random.default_rng(0), {}
-    (tmp_path / "small").mkdir()
-    for split, n in (("train", 40), ("test", 8)):
-        arrays = {
-            idx.IMAGES[split]: rng.integers(0, 256, (n, 28, 28), np.uint8),
-            idx.LABELS[split]: rng.integers(0, 10, n).astype(np.uint8),
-        }
-        for name, array in arrays.items():
-            content = as_idx(array)
-            sums[name] = hashlib.sha256(content).hexdigest()
-            zipped = split == "train"
-            (tmp_path / "small" / (name + ".gz" * zipped)).write_bytes(gzip.compress(content) if zipped else content)
-    monkeypatch.setattr(Small, "sha256", sums, raising=False)
-    return tmp_path
-
-
-def test_arrays_are_read_and_split(raw: Path) -> None:
-    arrays = Small().arrays(raw)
+def test_arrays_are_read_and_split(raw: Path, small: type[IdxImages]) -> None:
+    arrays = small().arrays(raw)
     whole = idx.parse(gzip.decompress((raw / "small" / f"{idx.IMAGES['train']}.gz").read_bytes()))
     both = np.concatenate([arrays["train"], arrays["validation"]])[:, 0]
     assert arrays["train"].shape == (30, 1, 28, 28)
@@ -57,28 +33,91 @@ def test_arrays_are_read_and_split(raw: Path) -> None:
     assert arrays["train_labels"][0] == labels[first]
 
 
-def test_a_changed_file_is_refused(raw: Path) -> None:
-    path = raw / "small" / idx.IMAGES["test"]
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(UnusableRawData, match="is not the published file"):
-        Small().arrays(raw)
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "first bytes, none, do not begin"),
+        (b"\0\0\x08", "do not begin an idx file"),
+        (b"\0\0\x08\0", "do not begin an idx file"),
+        (b"\0\0\x0d\1" + bytes(8), "first bytes, 00 00 0d 01, do not begin"),
+        (b"\0\0\x08\3" + bytes(4), "do not begin an idx file"),
+        (b"\0\0\x08\1" + struct.pack(">I", 5) + bytes(4), "announces 5 values, but 4 follow"),
+        (b"\0\0\x08\2" + struct.pack(">2I", 2**31, 2**31) + bytes(4), "announces 2147483648x2147483648 values, but 4 follow"),
+    ],
+)
+def test_bytes_that_are_no_idx_file_are_refused(content: bytes, complaint: str) -> None:
+    with pytest.raises(UnusableRawData, match=complaint):
+        idx.parse(content)
 
 
-@pytest.mark.parametrize("keep", [0, 5, -20])
-def test_a_truncated_archive_is_refused(raw: Path, keep: int) -> None:
-    path = raw / "small" / f"{idx.IMAGES['train']}.gz"
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UnusableRawData, match=r"train-images.*(cannot be unpacked|not the published)"):
-        Small().arrays(raw)
+def test_published_files_of_another_size_are_refused(raw: Path, small: type[IdxImages], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small, "sizes", {"train": 30, "validation": 11, "test": 8})
+    with pytest.raises(UnusableRawData, match="small, train-images-idx3-ubyte: it holds 40 examples, not 41"):
+        small().arrays(raw)
 
 
-@pytest.mark.parametrize("folder", [None, Path("/nowhere")])
-def test_missing_files_are_named_with_what_to_do(folder: Path | None) -> None:
-    with pytest.raises(UnusableRawData, match=r"mnist needs train-images.*EBMPIPE_DATA_DIR"):
-        MNIST().arrays(folder)
+def test_missing_files_without_mirrors_are_named_with_what_to_do(small: type[IdxImages], cache: Path) -> None:
+    with pytest.raises(UnusableRawData, match=rf"small needs train-images.*not in /nowhere/small, {cache}.*EBMPIPE_DATA_DIR"):
+        small().arrays(Path("/nowhere"))
 
 
-def test_where_files_are_looked_for() -> None:
-    assert MNIST.folders(None) == []
-    assert MNIST.folders(Path("raw")) == [Path("raw/mnist"), Path("raw")]
-    assert FashionMNIST.folders(None) == [Path("/usr/share/datasets/fashion-mnist")]
+@pytest.mark.parametrize("member", [MNIST, FashionMNIST])
+def test_offline_the_message_says_what_to_do_by_hand(member: type[IdxImages], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(member, "raw_folders", ("here",))
+    with pytest.raises(UnusableRawData) as caught:
+        member().arrays(tmp_path / "raw")
+    message = str(caught.value)
+    assert f"{member.name} needs train-images-idx3-ubyte, and downloading it failed (EBMPIPE_OFFLINE is set)" in message
+    assert all(f"{mirror}train-images-idx3-ubyte.gz" in message for mirror in member.mirrors) and len(member.mirrors) > 1
+    assert message.endswith(f"put it into {tmp_path / 'raw' / 'here'}")
+    assert not any(tmp_path.iterdir())
+
+
+def test_where_files_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache, debian = tmp_path / "ebmpipe", Path("/usr/share/datasets/fashion-mnist")
+    assert MNIST.folders(None) == [cache / "mnist", cache]
+    assert MNIST.folders(Path("raw")) == [Path("raw/mnist"), Path("raw"), cache / "mnist", cache]
+    assert FashionMNIST.folders(Path("raw"))[0] == Path("raw/fashion-mnist")
+    assert FashionMNIST.folders(None) == [cache / "fashion-mnist", cache / "fashion_mnist", debian]
+    assert MNIST.folders(cache) == [cache / "mnist", cache]
+    for value in ("", "not/absolute"):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert default_raw_folder() == Path.home() / ".cache" / "ebmpipe"
+
+
+def test_the_first_folder_wins_and_gzip_is_known_by_its_bytes(raw: Path, cache: Path, small: type[IdxImages]) -> None:
+    name = idx.LABELS["train"]
+    zipped = raw / "small" / f"{name}.gz"
+    (cache / "small").mkdir(parents=True)
+    (cache / "small" / name).write_bytes(b"damaged, but never looked at")
+    before = small().arrays(raw)["train_labels"]
+    zipped.rename(zipped.with_suffix(""))  # still gzipped, though its name says otherwise
+    np.testing.assert_array_equal(small().arrays(raw)["train_labels"], before)
+
+
+def test_whereabouts(raw: Path, cache: Path, small: type[IdxImages], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert small.whereabouts(raw) == f"in {raw / 'small'}"
+    assert small.whereabouts(None) == "raw files missing"
+    (raw / "small" / idx.LABELS["test"]).unlink()
+    assert small.whereabouts(raw) == f"{idx.LABELS['test']} missing"
+    monkeypatch.setattr(small, "mirrors", ("http://nowhere/",))
+    assert small.whereabouts(raw) == f"{idx.LABELS['test']} to be downloaded when prepared"
+    assert registry.load("data", "digits").whereabouts(raw) == "built in"
+
+
+def test_the_command_lists_where_each_is(raw: Path, cache: Path) -> None:
+    (raw / "mnist").mkdir()
+    for name in MNIST.raw_files:
+        (raw / "mnist" / f"{name}.gz").write_bytes(b"only looked at by name")
+    done = CliRunner().invoke(app, ["datasets", "--raw", str(raw)])
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert lines["mnist"].endswith(f"MNIST            in {raw / 'mnist'}")
+    assert lines["two_moons"].endswith("Two moons        built in")
+
+
+def test_looking_for_files_imports_neither_numpy_nor_torch() -> None:
+    code = "import sys; from ebmpipe.data.fetching import folders; print(folders(['a'], None), *{'numpy', 'torch'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith(")]\n")

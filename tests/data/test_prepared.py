@@ -54,14 +54,6 @@ def test_absent_arrays_are_named(tmp_path: Path) -> None:
         prepared.split("valid")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"sha256": "0", "name": "digits"}'])
-def test_a_damaged_card_is_noticed(folder: Path, tmp_path: Path, content: str) -> None:
-    (tmp_path / "data.safetensors").write_bytes((folder / "data.safetensors").read_bytes())
-    (tmp_path / "card.json").write_text(content)
-    with pytest.raises(UnusableData, match=r"card\.json is no data card.*`ebmpipe prepare`"):
-        Prepared(tmp_path)
-
-
 def test_an_empty_folder_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(UnusableData, match=r"card\.json does not exist; make it with `ebmpipe prepare`"):
         Prepared(tmp_path)
