@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 #: Any callable (n, *event) -> (n,) in nats, with p proportional to exp(-E).
 Energy = Callable[[Tensor], Tensor]
+
+#: Points per call of an energy on arrays: large enough to be efficient, small enough for any memory.
+CHUNK = 16384
 
 #: Width of the Gaussian base in units of the data's standard deviation: broad enough to cover the data, so that the
 #: network only ever removes mass, and narrow enough that noise drawn from it overlaps them.
@@ -44,6 +48,34 @@ def gradient(energy: Energy, x: Tensor) -> Tensor:
         result: Tensor = offered(x)
         return result
     return value_and_gradient(energy, x)[1]
+
+
+def on_arrays(energy: Energy, device: str) -> Callable[[np.ndarray], np.ndarray]:
+    """``energy`` as a function of numpy arrays (n, *event) -> (n,) float64, evaluated in chunks in single precision."""
+
+    @torch.no_grad()
+    def evaluate(x: np.ndarray) -> np.ndarray:
+        points = torch.from_numpy(np.ascontiguousarray(x)).float()
+        return torch.cat([energy(part.to(device)).double().cpu() for part in points.split(CHUNK)]).numpy()
+
+    return evaluate
+
+
+class Watched:
+    """An energy that remembers the values it gave last: for losses that are made from gradients and never see E itself.
+
+    Attributes:
+        seen: the values (n,) of the last call, detached; None before the first.
+    """
+
+    def __init__(self, energy: Energy) -> None:
+        self.energy = energy
+        self.seen: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        value = self.energy(x)
+        self.seen = value.detach()
+        return value
 
 
 @contextmanager

@@ -12,30 +12,35 @@ import torch
 from ebmpipe import registry
 from ebmpipe.config import EvaluationConfig
 from ebmpipe.data.prepared import Prepared
+from ebmpipe.energies import on_arrays
 from ebmpipe.features.lenet import load_extractor
 from ebmpipe.files import atomic, read_arrays, write_json
 from ebmpipe.loading import load_run
 from ebmpipe.methods.base import Method, NoEnergy
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable
 from ebmpipe.metrics.quadrature import density_grid, normalise
+from ebmpipe.optimisation import Diverged
 from ebmpipe.provenance import Stopwatch, choose_device
 from ebmpipe.runs import RunFolder
 from ebmpipe.seeding import numpy_generator
 
-#: Points per call of an energy: large enough to be efficient, small enough for any memory.
-CHUNK = 16384
-
+#: Bumped when the numerics of this stage change; metrics have revisions of their own.
+EVALUATION_REVISION = 1
 LogDensity = Callable[[np.ndarray], np.ndarray]
 
 
 def log_unnormalised(method: Method, device: str) -> LogDensity:
-    """-E of a trained method as a function of numpy arrays (n, *event) -> (n,) float64."""
+    """-E of a trained method as a function of numpy arrays (n, *event) -> (n,) float64; -inf is a density of zero.
 
-    @torch.no_grad()
+    It raises `Diverged` where E is NaN or -inf: no density has those.
+    """
+    energy = on_arrays(method.energy, device)
+
     def evaluate_(x: np.ndarray) -> np.ndarray:
-        points = torch.from_numpy(np.ascontiguousarray(x)).float()
-        values = [-method.energy(part.to(device)).double().cpu() for part in points.split(CHUNK)]
-        return torch.cat(values).numpy()
+        values = energy(x)
+        if lost := int((np.isnan(values) | (values == -np.inf)).sum()):
+            raise Diverged(f"the energy is not finite at {lost} of {len(values)} points")
+        return -values
 
     return evaluate_
 
@@ -103,20 +108,29 @@ def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, fea
         device: as in training.
     """
     device = choose_device(device)
-    stopwatch = Stopwatch(device)
-    data = Prepared(data_folder)
-    families = chosen_metrics(config, data)
-    status = folder.ledger["status"]
-    if status == "diverged":
-        rows = [Measurement(key, None, info.unit, status="diverged") for family in families for key, info in family.ids.items()]
+    with folder.locked():
+        stopwatch = Stopwatch(device)
+        data = Prepared(data_folder)
+        families = chosen_metrics(config, data)
+        before = folder.ledger
+        reason: str | None = before["reason"]
+        rows: list[Measurement] = []
         arrays: dict[str, np.ndarray] = {}
-    else:
-        evaluation, method = gather(folder, data, features, device)
-        rows = [row for family in families for row in rows_of(family, evaluation)]
-        arrays = figure_arrays(evaluation, method, config)
-    write_json(folder / "metrics.json", {"status": status, "rows": [to_json(row) for row in rows]})
-    write_npz(folder / "arrays.npz", arrays)
-    folder.record("evaluate", stopwatch.record(), ["metrics.json", "arrays.npz"])
+        # What an earlier evaluation found does not count for this one.
+        if before["stages"].get("sample", {}).get("status", "finished") == "finished" and folder.training_divergence is None:
+            reason = None
+            evaluation, method = gather(folder, data, features, device)
+            try:
+                rows = [row for family in families for row in rows_of(family, evaluation)]
+                arrays = figure_arrays(evaluation, method, config)
+            except Diverged as divergence:
+                reason, arrays = f"evaluation: {divergence}", {}
+        if reason is not None:
+            rows = [Measurement(key, None, info.unit, status="diverged") for family in families for key, info in family.ids.items()]
+        status = "finished" if reason is None else "diverged"
+        write_json(folder / "metrics.json", {"status": status, "rows": [to_json(row) for row in rows]})
+        write_npz(folder / "arrays.npz", arrays)
+        folder.record("evaluate", stopwatch.record(), status, reason)
 
 
 def to_json(row: Measurement) -> dict[str, Any]:

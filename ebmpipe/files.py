@@ -13,22 +13,44 @@ from typing import Any
 
 import numpy as np
 
+#: Ending of a file that is being written.
+PART = ".part"
+
+
+class Unwritable(OSError):
+    """Raised when a file cannot be written; the message names it and the reason. What lay there before still does."""
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary sibling of ``path`` that takes its place when the block ends well, and vanishes when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    temporary = Path(name)
+    """A temporary sibling of ``path`` that takes its place when the block ends well, and vanishes when it does not.
+
+    Raises:
+        Unwritable: if the disk is full or the folder cannot be written.
+    """
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise Unwritable(f"{path} cannot be written ({reason}); free space or name another folder, then run it again") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written in ``folder``; only for who has the folder to himself."""
+    for path in folder.glob(f".*{PART}"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -52,6 +74,36 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}); delete it and run the stage that makes it again") from error
+
+
+#: What a file that cannot be trusted is to be healed by.
+REMEDY = "`ebmpipe verify --repair` removes it and what was made from it; then run the same command again"
+
+
+class CorruptFile(ValueError):
+    """A file's bytes are not those that were written; the message names it and says what to do."""
+
+
+def write_signed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write ``value`` as JSON together with the checksum of all the rest, so that an edit or a flipped bit is noticed."""
+    write_json(path, {**value, "sha256": digest({key: item for key, item in value.items() if key != "sha256"})})
+
+
+def read_signed(path: Path) -> dict[str, Any]:
+    """Read what `write_signed` wrote, without the checksum.
+
+    Raises:
+        CorruptFile: naming the file, if it is truncated, altered, empty, or was never signed.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CorruptFile(f"{path} is damaged: it is not valid JSON ({error})") from error
+    if not isinstance(value, dict) or "sha256" not in value:
+        raise CorruptFile(f"{path} is damaged: it has no checksum of its content")
+    if value.pop("sha256") != digest(value):
+        raise CorruptFile(f"{path} was altered after it was written: its content does not have the checksum that it states")
+    return value
 
 
 def header(metadata: Mapping[str, str] | None) -> dict[str, str]:

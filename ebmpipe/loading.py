@@ -8,6 +8,7 @@ from ebmpipe import registry
 from ebmpipe.checkpoint import load_model
 from ebmpipe.config import NETWORKS, RunConfig
 from ebmpipe.data.prepared import Prepared
+from ebmpipe.files import CorruptFile
 from ebmpipe.methods.base import Method, build
 from ebmpipe.runs import RunFolder
 
@@ -50,8 +51,8 @@ def make_run(config: RunConfig, data: Prepared, results: Path, device: str, iter
     """
     required = {}
     for role, folder in required_folders(config, results).items():
-        if folder.ledger["status"] == "diverged":
-            raise ValueError(f"{config.label} builds on {folder.path}, which diverged: {folder.ledger['reason']}")
+        if lost := folder.training_divergence:
+            raise ValueError(f"{config.label} builds on {folder.path}, which diverged: {lost}")
         required[role] = load_run(folder, data, device)
     return build(
         config.method,
@@ -66,7 +67,13 @@ def make_run(config: RunConfig, data: Prepared, results: Path, device: str, iter
 
 
 def load_run(folder: RunFolder, data: Prepared, device: str) -> Method:
-    """The trained method of a run, its files checked against the ledger."""
+    """The trained method of a run, its files checked against the ledger.
+
+    Raises:
+        CorruptFile: if a file was altered, or the data are not those that the run was trained on.
+    """
+    if folder.ledger["inputs"].get("data") != data.card["data_sha256"]:
+        raise CorruptFile(f"{folder.path} was not trained on the data that {data.folder} holds now: run `ebmpipe train` for it again")
     method = make_run(folder.config, data, folder.results, device)
     method.load_state_dict(load_model(folder.verified("model.safetensors")))
     return method

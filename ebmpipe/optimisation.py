@@ -89,28 +89,45 @@ class Learner(nn.Module):
             mean.copy_(live)
 
 
-def apply_gradients(loss: Tensor, learner: Learner) -> dict[str, float]:
+def within(value: float, bound: float, what: str) -> float:
+    """``value``.
+
+    Raises:
+        Diverged: naming ``what``, if it is not finite or beyond ``bound`` in absolute value.
+    """
+    if not math.isfinite(value):
+        raise Diverged(f"{what} is {value}")
+    if abs(value) > bound:
+        raise Diverged(f"{what}, {value:.4g}, is beyond the bound {bound:.4g}")
+    return value
+
+
+def apply_gradients(loss: Tensor, learner: Learner, energies: Tensor | None = None) -> dict[str, float]:
     """Differentiate ``loss`` (a scalar in nats) in the learner's weights and update them.
+
+    Args:
+        loss: what is minimised.
+        learner: whose weights.
+        energies: the energies that the loss was made from, in nats, any shape; their size is watched. None for a loss of no energies.
 
     Returns:
         ``loss`` and ``gradient_norm`` (Euclidean, before clipping).
 
     Raises:
-        Diverged: if the loss or its gradient is not finite, or the loss is beyond the configured bound. The weights
-            are then still those of the last good update.
+        Diverged: if the loss, its gradient or an energy is not finite or beyond its configured bound. The weights are then
+            still those of the last good update.
     """
-    value = loss.item()
-    if not math.isfinite(value):
-        raise Diverged(f"the loss is {value}")
-    if abs(value) > learner.config.loss_bound:
-        raise Diverged(f"the loss {value:.4g} is beyond the bound {learner.config.loss_bound:.4g}")
+    config = learner.config
+    watched = loss.new_zeros(()) if energies is None or not energies.numel() else energies.detach().abs().amax()
+    # One transfer from a GPU for both.
+    value, largest = torch.stack([loss.detach(), watched.to(loss)]).tolist()
+    within(largest, config.energy_bound, "the largest energy")
+    within(value, config.loss_bound, "the loss")
     # A parameter that the loss does not see, as score matching does not see the offset of E, has gradient zero.
     gradients = list(torch.autograd.grad(loss, list(learner.network.parameters()), materialize_grads=True))
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    size = norm.item()
-    if not math.isfinite(size):
-        raise Diverged(f"the gradient's norm is {size}")
-    clip = learner.config.gradient_clip
+    size = within(norm.item(), config.gradient_bound, "the gradient's norm")
+    clip = config.gradient_clip
     if clip is not None and size > clip:
         torch._foreach_mul_(gradients, clip / size)
     learner.update(gradients)

@@ -9,14 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from ebmpipe.checkpoint import remove_checkpoints
 from ebmpipe.config import SamplingConfig
 from ebmpipe.data.prepared import Prepared
+from ebmpipe.energies import on_arrays
 from ebmpipe.files import write_arrays
 from ebmpipe.loading import load_run
-from ebmpipe.methods.base import Method, Samples
+from ebmpipe.methods.base import Method, NoEnergy, Samples
 from ebmpipe.provenance import Stopwatch, choose_device
 from ebmpipe.runs import RunFolder
 from ebmpipe.seeding import torch_generator
+
+#: Bumped when the numerics of this stage change.
+SAMPLING_REVISION = 1
 
 
 def record_of(samples: Samples, **more: Any) -> dict[str, Any]:
@@ -45,9 +50,24 @@ def draw(method: Method, seed: int, device: str) -> tuple[dict[str, np.ndarray],
     return {name: x.float().cpu().numpy() for name, x in sources.items()}, made
 
 
+def divergence_of(method: Method, sources: dict[str, np.ndarray], bound: float, device: str) -> str | None:
+    """Why samples are none: a coordinate or an energy that is not finite, or an energy beyond ``bound`` nats. None if all is well."""
+    for name, x in sources.items():
+        lost = int((~np.isfinite(x.reshape(len(x), -1)).all(axis=1)).sum())
+        if lost:
+            return f"sampling: {lost} of {len(x)} {name} samples are not finite"
+        try:
+            energies = on_arrays(method.energy, device)(x)
+        except NoEnergy:
+            continue
+        if beyond := int((~(np.abs(energies) <= bound)).sum()):
+            return f"sampling: {beyond} of {len(x)} {name} samples have an energy that is not finite or beyond the bound {bound:.4g}"
+    return None
+
+
 @torch.no_grad()
 def sample(folder: RunFolder, data_folder: Path, config: SamplingConfig, device: str = "auto") -> None:
-    """Write samples.safetensors of a trained run; of a diverged run it holds no array and says so.
+    """Write samples.safetensors of a trained run; of a run that diverged, in training or now, it holds no array and says so.
 
     Args:
         folder: the run.
@@ -56,20 +76,26 @@ def sample(folder: RunFolder, data_folder: Path, config: SamplingConfig, device:
         device: as in training.
     """
     device = choose_device(device)
-    stopwatch = Stopwatch(device)
-    ledger = folder.ledger
-    entry: dict[str, Any] = {"sampler_steps": 0, "gradient_evaluations": 0}
-    if ledger["status"] == "diverged":
-        write_arrays(folder / "samples.safetensors", {}, {"status": "diverged", "reason": str(ledger["reason"]), "primary": "fresh"})
-    else:
-        method = load_run(folder, Prepared(data_folder), device)
-        method.sampling = config
-        sources, made = draw(method, folder.config.seed, device)
-        fresh = made["fresh"]
-        entry |= {
-            "sampler_steps": fresh["sampler_steps"],
-            "gradient_evaluations": sum(m["gradient_evaluations"] for k, m in made.items() if k != "noisy"),
-        }
-        metadata = {"status": "finished", "primary": "fresh", "made": json.dumps(made, sort_keys=True)}
-        write_arrays(folder / "samples.safetensors", sources, metadata)
-    folder.record("sample", stopwatch.record() | entry, ["samples.safetensors"])
+    with folder.locked():
+        stopwatch = Stopwatch(device)
+        reason = folder.training_divergence
+        entry: dict[str, Any] = {"sampler_steps": 0, "gradient_evaluations": 0}
+        sources: dict[str, np.ndarray] = {}
+        metadata: dict[str, str] = {}
+        if reason is None:
+            method = load_run(folder, Prepared(data_folder), device)
+            method.sampling = config
+            sources, made = draw(method, folder.config.seed, device)
+            fresh = made["fresh"]
+            entry = {
+                "sampler_steps": fresh["sampler_steps"],
+                "gradient_evaluations": sum(m["gradient_evaluations"] for k, m in made.items() if k != "noisy"),
+            }
+            metadata = {"made": json.dumps(made, sort_keys=True)}
+            reason = divergence_of(method, sources, config.energy_bound, device)
+        if reason is not None:
+            sources, metadata = {}, {"reason": reason}
+        status = "finished" if reason is None else "diverged"
+        write_arrays(folder / "samples.safetensors", sources, metadata | {"status": status, "primary": "fresh"})
+        folder.record("sample", stopwatch.record() | entry, status, reason)
+        remove_checkpoints(folder / "checkpoints")

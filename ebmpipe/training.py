@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import signal
 import sys
 import time
 from pathlib import Path
@@ -14,33 +11,27 @@ import torch
 from torch import Tensor
 
 from ebmpipe.batches import Batches
-from ebmpipe.checkpoint import Checkpoint, checkpoint_key, remove_checkpoints, save_model
+from ebmpipe.checkpoint import Checkpoint, checkpoint_key, latest, remove_checkpoints, save_model
 from ebmpipe.config import RunConfig
 from ebmpipe.data.prepared import Prepared
-from ebmpipe.files import digest, sha256, write_json, write_text
+from ebmpipe.files import CorruptFile, digest, sha256, write_json
 from ebmpipe.flops import FlopCounter
+from ebmpipe.history import Row, diagnostics, row, write_history
+from ebmpipe.interruption import Interrupted, Overdue, StopSignals
 from ebmpipe.loading import make_run, required_folders, resolve
 from ebmpipe.methods.base import Method
 from ebmpipe.optimisation import Diverged
 from ebmpipe.progress import Progress
 from ebmpipe.provenance import Stopwatch, choose_device, commit, versions
-from ebmpipe.runs import RunFolder
+from ebmpipe.runs import FILES, RunFolder
 from ebmpipe.seeding import torch_generator
 
-#: What the stage writes beside run.json.
-TRAINED_FILES = ("config.json", "history.csv", "model.safetensors")
 #: Rows of the history, about.
 LOGGED = 200
 #: Seconds between checkpoints.
 CHECKPOINT_PERIOD = 30.0
-
-
-#: First columns of the history.
-CLOCK = ("step", "gradient_evaluations", "wall_s")
-
-
-class Interrupted(SystemExit):
-    """Asked to stop by a signal; a checkpoint has been written."""
+#: Seconds from which on an update may not end in time when asked to stop: the state before it is kept at hand.
+SLOW = 1.0
 
 
 def iterations_within(method: Method, budget: int) -> int:
@@ -60,26 +51,16 @@ def iterations_within(method: Method, budget: int) -> int:
     return iterations
 
 
-def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the logged rows as CSV; a column that a row lacks is empty there."""
-    columns = list(dict.fromkeys(key for row in rows for key in row)) or list(CLOCK)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-
-
 def make(config: RunConfig, data: Prepared, results: Path, device: str) -> tuple[Method, int]:
     """The method of a run and its number of updates. The schedule's length needs the cost, so it is built twice."""
     iterations = iterations_within(make_run(config, data, results, device), config.gradient_evaluations)
     return make_run(config, data, results, device, iterations), iterations
 
 
-def inputs(config: RunConfig, data_folder: Path, results: Path) -> dict[str, str]:
+def inputs(config: RunConfig, data: Prepared, results: Path) -> dict[str, str]:
     """Checksums of all that a run is made from: its data and the models it builds on."""
     required = required_folders(config, results)
-    return {"data": sha256(data_folder / "data.safetensors")} | {role: sha256(f / "model.safetensors") for role, f in required.items()}
+    return {"data": data.card["data_sha256"]} | {role: sha256(f / "model.safetensors") for role, f in required.items()}
 
 
 def cost_of_required(config: RunConfig, results: Path) -> dict[str, dict[str, Any]]:
@@ -101,70 +82,107 @@ def give_up(folder: RunFolder, config: RunConfig, reason: str, device: str) -> R
     save_model(folder / "model.safetensors", {}, {"method": config.method, "step": "0"})
     nothing = dict.fromkeys(("step", "iterations", "parameters", "training_flops", "gradient_evaluations"), 0)
     top = {"config_hash": digest(settings), "versions": versions(), "commit": commit(), "temperature": None, "required": {}, "inputs": {}}
-    folder.record("train", stopwatch.record(), TRAINED_FILES, status="diverged", reason=reason, **nothing, **top)
+    folder.record("train", stopwatch.record(), "diverged", reason, **nothing, **top)
     return folder
 
 
-def train(config: RunConfig, data_folder: Path, results: Path, device: str = "auto") -> RunFolder:
+def already_trained(folder: RunFolder, settings: dict[str, Any], made_from: dict[str, str]) -> bool:
+    """Whether the folder holds this very run, whole: the same settings, revisions and inputs, every file as it was written."""
+    try:
+        ledger = folder.ledger
+        if (ledger["config_hash"], ledger["inputs"]) != (digest(settings), made_from):
+            return False
+        for name in FILES["train"]:
+            folder.verified(name)
+    except FileNotFoundError:
+        return False
+    except CorruptFile as error:
+        print(f"{error}\ntraining {folder.path} again", file=sys.stderr)
+        return False
+    return True
+
+
+def not_finite(state: dict[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold a number that is none."""
+    return [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+
+
+def train(
+    config: RunConfig, data_folder: Path, results: Path, device: str = "auto", checkpoint_period: float = CHECKPOINT_PERIOD
+) -> RunFolder:
     """Train one run, or go on with it where a checkpoint of the same settings, revisions and data exists.
 
     Writes config.json, model.safetensors, history.csv and run.json into the run's folder. A run that diverges is
-    finished with status ``diverged``, its step and reason; its model is the last good one.
+    finished with status ``diverged``, its step and reason; its model is the last good one. A run that is there already is left as it is.
 
     Args:
         config: the run.
         data_folder: the prepared data set.
         results: the results folder.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
+        checkpoint_period: seconds between checkpoints.
 
     Raises:
         Interrupted: on SIGTERM or SIGINT, after a checkpoint.
+        Unwritable: if the disk is full or the folder cannot be written.
     """
     device, config = choose_device(device), resolve(config)
     folder = RunFolder.of(results, config.dataset, config.label, config.seed)
-    data = Prepared(data_folder)
-    lost = [other for other in required_folders(config, results).values() if other.ledger["status"] == "diverged"]
-    if lost:
-        return give_up(folder, config, f"it builds on {lost[0].path}, which diverged: {lost[0].ledger['reason']}", device)
+    with folder.locked():
+        return train_alone(folder, config, data_folder, device, checkpoint_period)
+
+
+def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device: str, checkpoint_period: float) -> RunFolder:
+    """`train` in a folder that no other process works in; ``config`` is resolved."""
+    data, results = Prepared(data_folder, config.dataset), folder.results
+    for other in required_folders(config, results).values():
+        if lost := other.training_divergence:
+            return give_up(folder, config, f"it builds on {other.path}, which diverged: {lost}", device)
+    settings, made_from = config.model_dump(mode="json"), inputs(config, data, results)
+    if already_trained(folder, settings, made_from):
+        print(f"{folder.path} is trained already; delete it to train it anew", file=sys.stderr)
+        return folder
     method, iterations = make(config, data, results, device)
     batches = Batches(data, method.config.batch_size, config.seed, device) if iterations else None
     generator = torch_generator(config.seed, "noise", device=device)
 
-    settings = config.model_dump(mode="json")
-    made_from = inputs(config, data_folder, results)
-    checkpoint_path = folder / f"checkpoints/{checkpoint_key(settings, made_from)}.safetensors"
-    history: list[dict[str, Any]] = []
+    machine = {"device": torch.device(device).type, "torch": torch.__version__}
+    checkpoint_path = folder / f"checkpoints/{checkpoint_key(settings, made_from, machine)}.safetensors"
+    history: list[Row] = []
+    last_row: Row | None = None
     first, flops, seconds_before = 0, 0, 0.0
-    if checkpoint_path.exists():
-        checkpoint = Checkpoint.load(checkpoint_path)
+    checkpoint = latest(checkpoint_path)
+    if checkpoint is not None:
         method.load_state_dict(checkpoint.model)
         generator.set_state(checkpoint.generator)
-        history, first = checkpoint.history, checkpoint.step
+        history, first, last_row = checkpoint.history, checkpoint.step, checkpoint.extra["last_row"]
         flops, seconds_before = checkpoint.extra["flops_per_step"], checkpoint.extra["wall_s"]
         print(f"resuming {folder.path} at step {first} of {iterations}", file=sys.stderr)
 
     stopwatch = Stopwatch(device)
     begun = time.perf_counter()
-
-    def save_checkpoint(step: int) -> None:
-        extra = {"flops_per_step": flops, "wall_s": seconds_before + time.perf_counter() - begun}
-        Checkpoint(step, method.state_dict(), generator.get_state(), history, extra).save(checkpoint_path)
-
-    def logged(step: int, report: dict[str, Any]) -> dict[str, Any]:
-        numbers = {key: float(value.detach() if isinstance(value, Tensor) else value) for key, value in report.items()}
-        cost = method.gradient_evaluations_at_start + step * method.gradient_evaluations_per_step
-        wall = round(seconds_before + time.perf_counter() - begun, 3)
-        return dict(zip(CLOCK, (step, cost, wall), strict=True)) | numbers
-
     report: dict[str, Any] = {}
-    asked_to_stop: list[int] = []
-    previous = {number: signal.signal(number, lambda n, _: asked_to_stop.append(n)) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def seconds() -> float:
+        return seconds_before + time.perf_counter() - begun
+
+    def row_of(step: int) -> Row | None:
+        cost = method.gradient_evaluations_at_start + step * method.gradient_evaluations_per_step
+        return row(step, cost, seconds(), report) if report else last_row
+
+    def state_at(step: int) -> Checkpoint:
+        extra = {"flops_per_step": flops, "wall_s": seconds(), "last_row": row_of(step)}
+        return Checkpoint.of(step, method.state_dict(), generator.get_state(), history, extra)
+
     status, reason, done, saved_at = "finished", None, first, time.monotonic()
-    period = max(1, iterations // LOGGED)
-    try:
-        with Progress(f"{config.dataset}/{config.label}/seed{config.seed}", iterations, first) as progress:
+    period, kept, slow = max(1, iterations // LOGGED), None, False
+    title = f"{config.dataset}/{config.label}/seed{config.seed}"
+    with Progress(title, iterations, first) as progress, StopSignals() as signals:
+        try:
             for step in range(first, iterations):
                 assert batches is not None
+                kept = state_at(step) if slow else None
+                update_begun = time.monotonic()
                 try:
                     batch = batches.at(step, generator)
                     if method.config.data_noise:
@@ -178,35 +196,42 @@ def train(config: RunConfig, data_folder: Path, results: Path, device: str = "au
                         report = method.training_step(batch, generator)
                 except Diverged as divergence:
                     status, reason = "diverged", str(divergence)
-                    if report and (not history or history[-1]["step"] != done):
-                        history.append(logged(done, report))
+                    final = row_of(done)
+                    if final and (not history or history[-1]["step"] != done):
+                        history.append(final)
                     break
-                done = step + 1
+                done, slow = step + 1, time.monotonic() - update_begun > SLOW
                 if done % period == 0 or done == iterations:
-                    history.append(logged(done, report))
-                    progress.advance({key: value for key, value in history[-1].items() if key not in CLOCK})
+                    logged = row_of(done)
+                    assert logged is not None
+                    history.append(logged)
+                    progress.advance(diagnostics(logged))
                 else:
                     progress.advance()
-                if asked_to_stop or time.monotonic() - saved_at > CHECKPOINT_PERIOD:
-                    save_checkpoint(done)
+                if signals.asked or done == iterations or time.monotonic() - saved_at > checkpoint_period:
+                    signals.heard()
+                    state_at(done).save(checkpoint_path)
                     saved_at = time.monotonic()
-                    if asked_to_stop:
-                        raise Interrupted(128 + asked_to_stop[0])
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+                    if signals.asked and done < iterations:
+                        raise stopped(folder, done, iterations, signals.asked)
+        except Overdue:
+            if kept is not None:
+                kept.save(checkpoint_path)
+            raise stopped(folder, kept.step if kept else None, iterations, signals.asked or 0) from None
 
+    state = method.state_dict()
+    if status == "finished" and (lost_tensors := not_finite(state)):
+        status, reason = "diverged", f"{lost_tensors[0]} is not finite after the last update"
     write_json(folder / "config.json", settings)
     write_history(folder / "history.csv", history)
-    save_model(folder / "model.safetensors", method.state_dict(), {"method": config.method, "step": str(done)})
+    save_model(folder / "model.safetensors", state, {"method": config.method, "step": str(done)})
     entry = stopwatch.record()
     entry["wall_s"] = round(seconds_before + float(entry["wall_s"]), 3)
     folder.record(
         "train",
         entry,
-        TRAINED_FILES,
-        status=status,
-        reason=reason,
+        status,
+        reason,
         step=done,
         iterations=iterations,
         config_hash=digest(settings),
@@ -220,5 +245,14 @@ def train(config: RunConfig, data_folder: Path, results: Path, device: str = "au
         gradient_evaluations=(method.gradient_evaluations_at_start + done * method.gradient_evaluations_per_step) if done else 0,
         temperature=method.temperature,
     )
-    remove_checkpoints(folder / "checkpoints")
+    # The last checkpoint stays until the run has been sampled: should the workflow not have noted that this job was done, and call it
+    # again with the outputs removed, nothing is trained twice.
+    remove_checkpoints(folder / "checkpoints", keep=checkpoint_path)
     return folder
+
+
+def stopped(folder: RunFolder, step: int | None, iterations: int, number: int) -> Interrupted:
+    """The exit of a run that a signal ended."""
+    where = f"at step {step} of {iterations}" if step is not None else "inside an update; the last checkpoint stays"
+    print(f"stopped {folder.path} {where}; the same command goes on from there", file=sys.stderr)
+    return Interrupted(128 + number)

@@ -8,14 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from ebmpipe.files import read_arrays, read_json, sha256, write_arrays, write_json
+from ebmpipe.files import REMEDY, CorruptFile, read_arrays, read_signed, sha256, write_arrays, write_signed
+
+#: What a feature network's folder holds.
+FILES = ("*.safetensors", "*.json")
+
+
+def network_in(folder: Path) -> str:
+    """Name of the network in ``folder``.
+
+    Raises:
+        CorruptFile: if there is none, or more than one.
+    """
+    names = sorted({path.stem for pattern in FILES for path in folder.glob(pattern)})
+    if len(names) != 1:
+        raise CorruptFile(f"{folder} holds {len(names)} feature networks, not one; delete it and run `ebmpipe features` again")
+    return names[0]
 
 
 def write_network(out: Path, name: str, weights: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> dict[str, Any]:
     """Write ``out/{name}.safetensors``, then the card ``out/{name}.json`` with its checksum; returns the card."""
     write_arrays(out / f"{name}.safetensors", weights)
-    card = {**about, "name": name, "sha256": sha256(out / f"{name}.safetensors")}
-    write_json(out / f"{name}.json", card)
+    card = {**about, "name": name, "weights_sha256": sha256(out / f"{name}.safetensors")}
+    write_signed(out / f"{name}.json", card)
     return card
 
 
@@ -23,13 +38,16 @@ def read_network(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[s
     """Weights and card of the network ``name``.
 
     Raises:
-        ValueError: if a file is missing, or the weights are not those that the card describes.
+        CorruptFile: if a file is missing or damaged, or the weights are not those that the card describes.
     """
     weights, card = folder / f"{name}.safetensors", folder / f"{name}.json"
     for path in (weights, card):
         if not path.is_file():
-            raise ValueError(f"{path} does not exist; make it with `ebmpipe features`")
-    about: dict[str, Any] = read_json(card)
-    if sha256(weights) != about.get("sha256"):
-        raise ValueError(f"{weights} is not the file that {card.name} describes; run `ebmpipe features` again")
+            raise CorruptFile(f"{path} does not exist; make it with `ebmpipe features`")
+    try:
+        about = read_signed(card)
+    except CorruptFile as error:
+        raise CorruptFile(f"{error}; {REMEDY}") from None
+    if sha256(weights) != about.get("weights_sha256"):
+        raise CorruptFile(f"{weights} is not the file that {card.name} describes; {REMEDY}")
     return read_arrays(weights)[0], about

@@ -110,7 +110,7 @@ def train_extractor(prepared_folder: Path, out: Path, seed: int) -> dict[str, An
     about = {
         "revision": REVISION,
         "dataset": spec.name,
-        "data_sha256": data.card["sha256"],
+        "data_sha256": data.card["data_sha256"],
         "shape": list(spec.shape),
         "classes": spec.classes,
         "dimension": LeNet.dimension,

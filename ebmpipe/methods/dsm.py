@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ebmpipe.config import MethodConfig
-from ebmpipe.energies import Energy
+from ebmpipe.energies import Energy, Watched
 from ebmpipe.methods.base import EnergyMethod, Reference
 from ebmpipe.optimisation import apply_gradients
 
@@ -64,4 +64,6 @@ class DSM(EnergyMethod):
 
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
         z = torch.randn(batch.shape, generator=generator, device=batch.device)
-        return apply_gradients(denoising_score_matching(self.live, batch, z, self.config.sigma).mean(), self.learner)
+        energy = Watched(self.live)
+        loss = denoising_score_matching(energy, batch, z, self.config.sigma).mean()
+        return apply_gradients(loss, self.learner, energy.seen)

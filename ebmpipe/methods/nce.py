@@ -95,10 +95,11 @@ class NCE(EnergyMethod):
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
         noise = self.noise.sample(len(batch) * self.config.ratio, generator)
         x = torch.cat([batch, noise])
-        log_ratio = self.noise(x) - self.live(x)
+        energies = self.live(x)
+        log_ratio = self.noise(x) - energies
         on_data, on_noise = log_ratio.split([len(batch), len(noise)])
         data_loss, noise_loss = contrast(on_data, on_noise, self.config.ratio)
-        report = apply_gradients(data_loss.mean() + self.config.ratio * noise_loss.mean(), self.learner)
+        report = apply_gradients(data_loss.mean() + self.config.ratio * noise_loss.mean(), self.learner, energies)
         offset = math.log(self.config.ratio)
         return report | {
             "accuracy": ((on_data > offset).double().mean() + (on_noise < offset).double().mean()) / 2,

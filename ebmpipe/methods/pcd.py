@@ -74,10 +74,12 @@ class PCD(EnergyMethod):
             age = age.masked_fill(fresh, 0)
         with frozen(self.live):
             negative, summary = samplers.run(self.kernel, self.live, start, self.config.steps, generator)
-        self.positions[drawn], self.ages[drawn] = negative, age + self.config.steps
         # One forward pass for both halves: at this size the calls cost more than the arithmetic.
-        positive_energy, negative_energy = self.live(torch.cat([batch, negative])).split(count)
-        report: dict[str, Any] = dict(apply_gradients(positive_energy.mean() - negative_energy.mean(), self.learner))
+        energies = self.live(torch.cat([batch, negative]))
+        positive_energy, negative_energy = energies.split(count)
+        report: dict[str, Any] = dict(apply_gradients(positive_energy.mean() - negative_energy.mean(), self.learner, energies))
+        # After the update, which refuses what is not finite: a run that diverges keeps the chains of its last good state.
+        self.positions[drawn], self.ages[drawn] = negative, age + self.config.steps
         report |= {
             "energy_data": positive_energy.mean().detach(),
             "energy_negative": negative_energy.mean().detach(),

@@ -45,7 +45,8 @@ class Template(EnergyMethod):
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
         """(5) One whole update. Randomness only from ``generator``; weights only through `apply_gradients`."""
         negative = self.base.sample(self.config.negatives, generator)
-        energy_data, energy_negative = self.live(torch.cat([batch, negative])).split([len(batch), len(negative)])
+        energies = self.live(torch.cat([batch, negative]))
+        energy_data, energy_negative = energies.split([len(batch), len(negative)])
         log_partition = (self.base(negative) - energy_negative).logsumexp(0) - math.log(len(negative))
-        report = apply_gradients(energy_data.mean() + log_partition, self.learner)
+        report = apply_gradients(energy_data.mean() + log_partition, self.learner, energies)
         return report | {"log_partition": log_partition.detach()}

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ebmpipe.files import read_arrays, read_json
+from ebmpipe.runs import RunFolder
 
 #: Methods that are no methods: they give the tables their scale and compete with nobody.
 CONTROLS = ("data", "noise")
@@ -62,16 +63,21 @@ class Run:
     label: str
     seed: int
 
-    def _json(self, name: str, stage: str, keys: Sequence[str]) -> dict[str, Any]:
-        path = self.path / name
+    @cached_property
+    def folder(self) -> RunFolder:
+        """Its folder, whose ledger vouches for every file read here."""
         if not self.path.is_dir():
             raise MissingResult(f"no run folder {self.path}: run `ebmpipe train` first")
-        if not path.is_file():
-            raise MissingResult(f"no file {path}: run `ebmpipe {stage}` on this run first")
-        value = read_json(path)
+        return RunFolder(self.path)
+
+    def _json(self, name: str, stage: str, keys: Sequence[str]) -> dict[str, Any]:
+        for needed in ("run.json", name):
+            if not (self.folder / needed).is_file():
+                raise MissingResult(f"no file {self.path / needed}: run `ebmpipe {stage}` on this run first")
+        value = read_json(self.folder.verified(name))
         missing = [key for key in keys if not isinstance(value, dict) or key not in value]
         if missing:
-            raise ValueError(f"{path} lacks {', '.join(missing)}; delete it and run `ebmpipe {stage}` again")
+            raise ValueError(f"{self.path / name} lacks {', '.join(missing)}; delete it and run `ebmpipe {stage}` again")
         return dict(value)
 
     @cached_property
@@ -86,7 +92,7 @@ class Run:
     @cached_property
     def ledger(self) -> dict[str, Any]:
         """``run.json``."""
-        return self._json("run.json", "train", ("status", "stages"))
+        return self.folder.ledger
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -122,28 +128,18 @@ class Run:
     @cached_property
     def history(self) -> pd.DataFrame:
         """``history.csv``; without rows for a run that was not trained."""
-        path = self.path / "history.csv"
-        if not path.is_file() or not path.stat().st_size:
-            return pd.DataFrame(columns=["step", "gradient_evaluations", "wall_s"])
-        return pd.read_csv(path)
+        return pd.read_csv(self.folder.verified("history.csv"))
 
     @cached_property
     def samples(self) -> np.ndarray | None:
         """The primary samples (n, *event) in model space; None if there are none, as of a diverged run."""
-        path = self.path / "samples.safetensors"
-        if not path.is_file():
-            return None
-        arrays, metadata = read_arrays(path)
-        primary = metadata.get("primary", "fresh")
-        return arrays.get(primary, next(iter(arrays.values()), None))
+        arrays, metadata = read_arrays(self.folder.verified("samples.safetensors"))
+        return arrays.get(metadata["primary"])
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
-        """``arrays.npz``: grids and energies; empty if there is none."""
-        path = self.path / "arrays.npz"
-        if not path.is_file():
-            return {}
-        with np.load(path, allow_pickle=False) as file:
+        """``arrays.npz``: grids and energies; empty of a diverged run."""
+        with np.load(self.folder.verified("arrays.npz"), allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
 
 

@@ -11,6 +11,7 @@ from ebmpipe.config import NetworkConfig, SamplingConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import BasedEnergy, gradient
 from ebmpipe.methods import NoEnergy, build
+from ebmpipe.optimisation import Diverged
 
 SMALL = NetworkConfig(name="mlp", settings={"width": 16, "depth": 2})
 DATASETS = ["eight_gaussians", "digits"]
@@ -103,6 +104,20 @@ class TestEveryTrainedMethod:
         trained(second, data, 3, 6, generator)
         for key, value in whole.state_dict().items():
             assert torch.equal(value, second.state_dict()[key]), key
+
+    @pytest.mark.parametrize("fault", ["nan", "inf", "beyond the bound"])
+    def test_an_energy_that_is_none_is_divergence_and_changes_nothing(self, name, data, fault):
+        """Of the weights, moments, averages, chains and ages, all are those of the last good update."""
+        method = made(name, data)
+        generator = trained(method, data)
+        with torch.no_grad():
+            head = [p for p in method.live.parameters() if p.numel() == 1][0]  # noqa: RUF015
+            head.fill_({"nan": torch.nan, "inf": torch.inf, "beyond the bound": 1e20}[fault])
+        before = {key: value.clone() for key, value in method.state_dict().items()}
+        with pytest.raises(Diverged):
+            trained(method, data, 3, 4, generator)
+        for key, value in method.state_dict().items():
+            assert torch.equal(value.nan_to_num(), before[key].nan_to_num()), key
 
     def test_cost_is_as_declared(self, name, data, monkeypatch):
         """Examples whose energy is differentiated, by hand or by autograd, counted while one update runs."""

@@ -12,7 +12,7 @@ import torch
 
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.features import lenet
-from ebmpipe.files import read_json, sha256, write_arrays, write_json
+from ebmpipe.files import read_signed, sha256, write_arrays, write_signed
 from ebmpipe.metrics.base import Evaluation
 from ebmpipe.metrics.frechet import Frechet
 from ebmpipe.preparing import prepare
@@ -46,8 +46,8 @@ def test_digits_are_recognised(trained: tuple[Path, dict[str, Any]]) -> None:
     assert card["accuracy"]["test"] >= 0.95
     assert set(card["accuracy"]) == {"train", "validation", "test"}
     assert card["dimension"] == 32
-    assert card["sha256"] == sha256(out / "lenet.safetensors")
-    assert card == read_json(out / "lenet.json")
+    assert card["weights_sha256"] == sha256(out / "lenet.safetensors")
+    assert card == read_signed(out / "lenet.json")
     assert sorted(path.name for path in out.iterdir()) == ["lenet.json", "lenet.safetensors"]
 
 
@@ -74,7 +74,7 @@ def test_the_seed_determines_the_weights(digits: Path, tmp_path: Path, briefly: 
     torch.manual_seed(1)
     state = torch.random.get_rng_state()
     cards = [lenet.train_extractor(digits, tmp_path / str(i), seed) for i, seed in enumerate((0, 0, 1))]
-    assert cards[0]["sha256"] == cards[1]["sha256"] != cards[2]["sha256"]
+    assert cards[0]["weights_sha256"] == cards[1]["weights_sha256"] != cards[2]["weights_sha256"]
     assert torch.equal(torch.random.get_rng_state(), state), "torch's global stream was touched"
 
 
@@ -85,7 +85,7 @@ def test_other_image_shapes(tmp_path: Path, briefly: None, shape: tuple[int, ...
     arrays |= {f"{split}_labels": rng.integers(10, size=40) for split in ("train", "validation", "test")}
     write_arrays(tmp_path / "data.safetensors", arrays)
     card = {"name": "squares", "kind": "images", "shape": shape, "mean": 0.0, "std": 0.6, "levels": 256, "classes": 10, "entropy": None}
-    write_json(tmp_path / "card.json", {**card, "sha256": sha256(tmp_path / "data.safetensors")})
+    write_signed(tmp_path / "card.json", {**card, "revision": 1, "data_sha256": sha256(tmp_path / "data.safetensors")})
     lenet.train_extractor(tmp_path, tmp_path / "features", 0)
     features = lenet.load_extractor(tmp_path / "features")(images(10, shape))
     assert features.shape == (10, 32)

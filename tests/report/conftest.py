@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ebmpipe import registry
-from ebmpipe.files import read_arrays, write_arrays, write_json
+from ebmpipe.files import read_arrays, read_signed, sha256, write_arrays, write_json, write_signed
 from ebmpipe.metrics.base import MetricInfo
 from ebmpipe.report import ranking, style
 
@@ -60,8 +60,10 @@ def card(results: Path, dataset: str, kind: str, shape: Sequence[int], levels: i
         "levels": levels,
         "classes": None,
         "entropy": None,
+        "revision": 1,
+        "data_sha256": sha256(results / "data" / dataset / "data.safetensors"),
     }
-    write_json(results / "data" / dataset / "card.json", known)
+    write_signed(results / "data" / dataset / "card.json", known)
 
 
 def run(
@@ -94,9 +96,8 @@ def run(
         "status": "diverged" if diverged else "finished", "reason": "loss is not finite" if diverged else None, "step": 1234,
         "stages": stages, "parameters": 50_000,
         "training_flops": int(budget * 1.5e5) if trains else 0, "gradient_evaluations": budget if trains else 0,
-        "temperature": None if diverged else 1.0, "versions": {}, "commit": None, "files": {},
+        "temperature": None if diverged else 1.0, "versions": {}, "commit": None,
     }  # fmt: skip
-    write_json(folder / "run.json", ledger)
     rows = []
     for metric, value in metrics.items():
         number = value if isinstance(value, float) and not diverged else None
@@ -117,9 +118,18 @@ def run(
         write_arrays(
             folder / "samples.safetensors", {"fresh": samples.astype(np.float32), "persistent": samples[:5].astype(np.float32)}, settings
         )
-    if arrays and not diverged:
-        np.savez(folder / "arrays.npz", **dict(arrays))
+    elif samples is None or diverged:
+        write_arrays(folder / "samples.safetensors", {}, {"primary": "fresh"})
+    np.savez(folder / "arrays.npz", **dict(arrays if arrays and not diverged else {}))
+    sign(folder, ledger)
     return folder
+
+
+def sign(folder: Path, ledger: Mapping[str, Any] | None = None) -> None:
+    """Vouch for the files as they are."""
+    ledger = read_signed(folder / "run.json") if ledger is None else ledger
+    files = {path.name: sha256(path) for path in folder.iterdir() if path.name != "run.json"}
+    write_signed(folder / "run.json", {**ledger, "files": files})
 
 
 def curves(rng: np.random.Generator, level: float, special: str | None = None, length: int = 60) -> dict[str, np.ndarray]:
@@ -206,6 +216,12 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """`run` in a fresh results folder, on the data set ``plane``."""
     return partial(run, tmp_path, "plane")
+
+
+@pytest.fixture
+def vouch() -> Callable[[Path], None]:
+    """`sign`, for tests that change a file and want it believed."""
+    return sign
 
 
 @pytest.fixture(scope="session")

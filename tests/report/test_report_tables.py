@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from ebmpipe import collecting
+from ebmpipe.files import CorruptFile
 from ebmpipe.report import ranking, tables
 from ebmpipe.report.frames import KEY, DuplicateRows, all_runs, read_tables, with_required
 from ebmpipe.report.reading import MissingResult
@@ -180,7 +181,7 @@ def test_a_metric_that_nobody_has_is_a_note(collected: tuple[Path, Any]) -> None
 def test_missing_and_broken_files_are_named(make_run: Callable[..., Path], name: str) -> None:
     folder = make_run("pcd", 0, {"nll": 2.0})
     (folder / name).write_text('{"status": ')
-    with pytest.raises(ValueError, match=f"{name} is not valid JSON"):
+    with pytest.raises(CorruptFile, match=f"{name} (was altered|is damaged)"):
         comparison(folder, {"pcd": [0]})
     (folder / name).unlink()
     with pytest.raises(MissingResult, match=name):
@@ -200,19 +201,21 @@ def test_another_runs_folder_is_refused(make_run: Callable[..., Path]) -> None:
         comparison(folder, {"pcd": [1]})
 
 
-def test_a_metric_reported_twice_is_refused(make_run: Callable[..., Path]) -> None:
+def test_a_metric_reported_twice_is_refused(make_run: Callable[..., Path], vouch: Callable[[Path], None]) -> None:
     folder = make_run("pcd", 0, {"nll": 2.0})
     content = json.loads((folder / "metrics.json").read_text())
     (folder / "metrics.json").write_text(json.dumps(content | {"rows": content["rows"] * 2}))
+    vouch(folder)
     with pytest.raises(DuplicateRows, match="plane/pcd/0/nll"):
         comparison(folder, {"pcd": [0]})
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "null"])
-def test_a_value_that_is_none_is_refused(make_run: Callable[..., Path], value: str) -> None:
+def test_a_value_that_is_none_is_refused(make_run: Callable[..., Path], vouch: Callable[[Path], None], value: str) -> None:
     folder = make_run("pcd", 0, {"nll": 2.0})
     path = folder / "metrics.json"
     path.write_text(path.read_text().replace("2.0", value))
+    vouch(folder)
     with pytest.raises(ValueError, match="nll has value"):
         comparison(folder, {"pcd": [0]})
 

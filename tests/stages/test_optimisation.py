@@ -94,6 +94,29 @@ def test_a_non_finite_gradient_is_divergence():
         apply_gradients((member.network[0].weight.sum() * 0 + x * 0).abs().sqrt().sum(), member)
 
 
+def test_a_gradient_beyond_the_bound_is_divergence():
+    x = torch.randn(4, 3)
+    member = learner()
+    size = apply_gradients(loss_of(member.network, x), member)["gradient_norm"]
+    apply_gradients(loss_of((kept := learner(gradient_bound=size * 1.01)).network, x), kept)
+    lost = learner(gradient_bound=size * 0.99)
+    with pytest.raises(Diverged, match=r"the gradient's norm, .* is beyond the bound"):
+        apply_gradients(loss_of(lost.network, x), lost)
+    assert int(lost.updates) == 0
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, -101.0, 101.0])
+def test_an_energy_that_is_none_or_too_large_is_divergence(bad):
+    """Although the loss itself is fine: it may be made of differences or of gradients."""
+    member = learner(energy_bound=100.0)
+    x = torch.randn(4, 3)
+    apply_gradients(loss_of(member.network, x), member, torch.tensor([1.0, -100.0]))
+    before = {name: value.clone() for name, value in member.state_dict().items()}
+    with pytest.raises(Diverged, match="the largest energy"):
+        apply_gradients(loss_of(member.network, x), member, torch.tensor([1.0, bad, 2.0]))
+    assert all(torch.equal(before[name], value) for name, value in member.state_dict().items())
+
+
 def test_a_parameter_that_the_loss_does_not_see_stays():
     member = learner()
     bias = member.network[2].bias.clone()

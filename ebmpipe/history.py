@@ -1,0 +1,38 @@
+"""The history of a training run: history.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ebmpipe.files import write_text
+
+#: First columns.
+CLOCK = ("step", "gradient_evaluations", "wall_s")
+
+Row = dict[str, Any]
+
+
+def row(step: int, gradient_evaluations: int, wall_s: float, report: dict[str, Any]) -> Row:
+    """One row: the clock, then what the update reported, as plain numbers."""
+    numbers = {key: float(value.detach() if isinstance(value, Tensor) else value) for key, value in report.items()}
+    return dict(zip(CLOCK, (step, gradient_evaluations, round(wall_s, 3)), strict=True)) | numbers
+
+
+def diagnostics(row: Row) -> dict[str, float]:
+    """What a row says beside the clock."""
+    return {key: value for key, value in row.items() if key not in CLOCK}
+
+
+def write_history(path: Path, rows: list[Row]) -> None:
+    """Write the rows as CSV; a column that a row lacks is empty there."""
+    columns = list(dict.fromkeys(key for row in rows for key in row)) or list(CLOCK)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

@@ -1,0 +1,95 @@
+"""Verifying a results folder: every checksum, and repair by making again what can be made again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ebmpipe.data.prepared import Prepared
+from ebmpipe.features.base import FILES as FEATURE_FILES
+from ebmpipe.features.base import network_in, read_network
+from ebmpipe.files import CorruptFile
+from ebmpipe.preparing import repair as repair_data
+from ebmpipe.runs import STAGES, RunFolder
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something in a results folder that is not as it was written.
+
+    Attributes:
+        folder: the prepared data set, feature network or run that it belongs to.
+        problem: what is wrong, naming every file; one per line.
+        stage: the first stage of a run that is concerned; None for data and feature networks.
+    """
+
+    folder: Path
+    problem: str
+    stage: str | None = None
+
+
+def of_run(folder: RunFolder) -> Iterator[Finding]:
+    """What is wrong with one run: its ledger, or the files that the ledger vouches for."""
+    try:
+        ledger = folder.ledger
+    except (CorruptFile, FileNotFoundError) as error:
+        # A folder with nothing but a checkpoint is a run in progress.
+        if any((folder / name).exists() for name in ("run.json", "model.safetensors")):
+            yield Finding(folder.path, str(error), STAGES[0])
+        return
+    problems: dict[str, str] = {}
+    for stage in STAGES:
+        for name in ledger["stages"].get(stage, {}).get("files", ()):
+            try:
+                folder.verified(name)
+            except CorruptFile as error:
+                problems[str(error)] = stage
+    if problems:
+        yield Finding(folder.path, "\n".join(problems), next(iter(problems.values())))
+
+
+def verify(results: Path) -> Iterator[Path | Finding]:
+    """Go through a results folder; yields every folder looked at, and after it what is wrong there.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+    """
+    if not results.is_dir():
+        raise FileNotFoundError(f"{results} does not exist: nothing was made there yet")
+    for folder in sorted((results / "data").glob("*/")):
+        yield folder
+        try:
+            Prepared(folder, folder.name)
+        except ValueError as error:
+            yield Finding(folder, str(error))
+    for folder in sorted((results / "features").glob("*/")):
+        yield folder
+        try:
+            read_network(folder, network_in(folder))
+        except ValueError as error:
+            yield Finding(folder, str(error))
+    for path in sorted((results / "runs").glob("*/*/seed*/")):
+        yield path
+        yield from of_run(RunFolder(path))
+
+
+def repair(finding: Finding, results: Path, raw: Path | None = None) -> str:
+    """Mend what was found; returns what was done, in words.
+
+    Data are prepared again on the spot. What a run or a feature network lost is removed together with all that was made from it, so that
+    the next run of the workflow (or of the stage) makes it again: to the same bytes, from the run's own seed.
+    """
+    if finding.folder.parent.name == "data":
+        repair_data(finding.folder.name, finding.folder, raw)
+        return "prepared again"
+    (results / "tables/metrics.csv").unlink(missing_ok=True)
+    if finding.stage is not None:
+        return f"removed {', '.join(RunFolder(finding.folder).undo(finding.stage))}: run the workflow again"
+    for pattern in FEATURE_FILES:
+        for path in finding.folder.glob(pattern):
+            path.unlink()
+    # Every run on these data was measured in the features of this network.
+    for path in (results / "runs" / finding.folder.name).glob("*/seed*/metrics.json"):
+        RunFolder(path.parent).undo("evaluate")
+    return "removed it and the metrics.json and arrays.npz that were made with it: run the workflow again"
