@@ -16,8 +16,13 @@ BIN := .venv/bin
 # The workflow's rules call `ebmpipe` by its name.
 INSIDE := PATH="$(CURDIR)/$(BIN):$$PATH"
 SNAKEMAKE = $(INSIDE) $(BIN)/snakemake $(if $(CONFIG),--configfile $(CONFIG))
+# A bare one begins a comment, in older versions of make even here.
+hash := \#
 # Where the config puts its results; the report belongs beside them.
-RESULTS = $(or $(shell sed -n 's/^results: *\([^ ]*\).*/\1/p' $(or $(CONFIG),config/config.yaml) 2>/dev/null | tr -d "\"'"),results)
+RESULTS = $(or $(shell sed -n '/^results:/{s/^results: *//;s/ *$(hash).*//;s/ *$$//;p;}' $(or $(CONFIG),config/config.yaml) 2>/dev/null | tr -d "\"'"),results)
+REPORT = $(SNAKEMAKE) --report "$(RESULTS)/report.html" --report-stylesheet workflow/report/report.css $(ARGS)
+# What the report shows.
+SHOWN = "$(RESULTS)/tables" "$(RESULTS)/figures" "$(RESULTS)/report" workflow/report
 # Any of -n, -np, --dry-run, --dryrun.
 DRY_RUN = $(strip $(filter --dry-run --dryrun,$(ARGS)) $(foreach option,$(filter-out --%,$(filter -%,$(ARGS))),$(findstring n,$(option))))
 
@@ -32,23 +37,38 @@ environment: ## make .venv with pinned dependencies, if it is not there or out o
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/make-environment
 
 .PHONY: run
-run: environment config-exists ## run the workflow and write its report [CONFIG=config/….yaml CORES=all ARGS='for snakemake']
+run: environment config-can-be-read ## run the workflow and write its report [CONFIG=config/….yaml CORES=all ARGS='for snakemake']
 	$(SNAKEMAKE) --cores $(CORES) $(ARGS)
-	$(if $(DRY_RUN),,$(SNAKEMAKE) --report $(RESULTS)/report.html --report-stylesheet workflow/report/report.css $(ARGS))
+ifeq ($(DRY_RUN),)
+	@if [ -e "$(RESULTS)/report.html" ] && [ -z "$$(find $(SHOWN) -newer "$(RESULTS)/report.html")" ]; then \
+	    echo "$(RESULTS)/report.html shows all of this already"; \
+	else \
+	    $(REPORT); \
+	fi
+endif
 
-config-exists:
-	@test -z "$(CONFIG)" || test -f "$(CONFIG)" || { echo "CONFIG=$(CONFIG): there is no such file" >&2; exit 2; }
+# Snakemake reads a config before the Snakefile has a say, and says little of one that it cannot read.
+config-can-be-read:
+	@$(if $(CONFIG),$(INSIDE) $(BIN)/ebmpipe check --syntax "$(CONFIG)")
 
 .PHONY: report
-report: environment config-exists ## write only the report of results that are there [CONFIG=…]
-	$(SNAKEMAKE) --report $(RESULTS)/report.html --report-stylesheet workflow/report/report.css $(ARGS)
+report: environment config-can-be-read ## write only the report of results that are there [CONFIG=…]
+	$(REPORT)
+
+.PHONY: check
+check: environment ## say what a config comes to, or what is wrong with it, without running anything [CONFIG=…]
+	@$(INSIDE) $(BIN)/ebmpipe check $(CONFIG)
+
+.PHONY: unlock
+unlock: environment config-can-be-read ## free a workflow whose lock was left behind by one that was killed [CONFIG=…]
+	$(SNAKEMAKE) --unlock
 
 .PHONY: figures
-figures: environment config-exists ## make the figures, and what they need [CONFIG=… CORES=… ARGS=…]
+figures: environment config-can-be-read ## make the figures, and what they need [CONFIG=… CORES=… ARGS=…]
 	$(SNAKEMAKE) --cores $(CORES) $(ARGS) figures
 
 .PHONY: tables
-tables: environment config-exists ## make the tables, and what they need [CONFIG=… CORES=… ARGS=…]
+tables: environment config-can-be-read ## make the tables, and what they need [CONFIG=… CORES=… ARGS=…]
 	$(SNAKEMAKE) --cores $(CORES) $(ARGS) tables
 
 .PHONY: test

@@ -1,22 +1,20 @@
-from pathlib import Path
-
 from snakemake.utils import min_version
 
 min_version("9.8")
 
 
-# A config given with --configfile stands alone; it is not laid over the default one.
-if not workflow.config_settings.configfiles:
-
-    configfile: str(Path(workflow.basedir) / "config/config.yaml")
-
-
+include: "workflow/rules/config.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+
+
+# Runs before the first job of a real run, and only if there is one.
+onstart:
+    check_runs()
 
 
 rule all:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ebmpipe import registry
-from ebmpipe.config import NETWORKS, EvaluationConfig, RunConfig, SamplingConfig, WorkflowConfig
+from ebmpipe.config import NETWORKS, EvaluationConfig, KernelConfig, RunConfig, SamplingConfig, WorkflowConfig
 from ebmpipe.config_reference import reference
 from ebmpipe.files import write_text
 
@@ -47,11 +47,15 @@ def sampler_entry(kernel: Any) -> dict[str, Any]:
 
 def catalogue() -> dict[str, Any]:
     """Everything that a config can name, with defaults, schemas and revisions."""
+    from ebmpipe.evaluation import EVALUATION_REVISION
     from ebmpipe.features import lenet
     from ebmpipe.loading import TRAINING_REVISION
+    from ebmpipe.sampling import SAMPLING_REVISION
 
     return {
         "training_revision": TRAINING_REVISION,
+        "sampling_revision": SAMPLING_REVISION,
+        "evaluation_revision": EVALUATION_REVISION,
         "features_revision": lenet.REVISION,
         "methods": {name: method_entry(member) for name, member in registry.load_all("methods").items()},
         "networks": {name: network_entry(member) for name, member in registry.load_all("nets").items()},
@@ -65,6 +69,7 @@ def catalogue() -> dict[str, Any]:
                 "revision": d.revision,
                 "raw_files": list(d.raw_files),
                 "raw_folders": list(d.raw_folders),
+                "downloads": bool(d.mirrors),
             }
             for name, d in registry.load_all("data").items()
         },
@@ -78,6 +83,7 @@ def catalogue() -> dict[str, Any]:
         },
         "defaults": {
             "run": RunConfig(dataset="x", label="x", method="x").model_dump(mode="json", exclude={"dataset", "label", "method"}),
+            "kernel": KernelConfig().model_dump(mode="json"),
             "networks": {kind: network.model_dump(mode="json") for kind, network in NETWORKS.items()},
             "sampling": SamplingConfig().model_dump(mode="json"),
             "evaluation": EvaluationConfig().model_dump(mode="json"),

@@ -14,6 +14,8 @@ Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
+#: Paths that survive the shell, a Makefile and Snakemake's wildcards.
+FOLDER = r"""^[^~{}'"\\$\n][^{}'"\\$\n]*$"""
 
 DISTINCT: JsonDict = {"uniqueItems": True}
 
@@ -50,7 +52,7 @@ NETWORKS: dict[Kind, NetworkConfig] = {
 class OptimiserConfig(Model):
     """Adam (Kingma & Ba 2015), its learning-rate schedule, clipping and the weight average."""
 
-    learning_rate: float = Field(2e-3, gt=0, description="step size at its peak")
+    learning_rate: float = Field(2e-3, gt=0, le=100, description="step size at its peak")
     betas: tuple[Decay, Decay] = Field((0.5, 0.99), description="decay of the first and second moment")
     epsilon: float = Field(1e-8, gt=0, description="added to the root of the second moment")
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty on the weights, added to the gradient")
@@ -59,6 +61,8 @@ class OptimiserConfig(Model):
     gradient_clip: float | None = Field(None, gt=0, description="largest Euclidean norm of the gradient; null: no clipping")
     average_decay: float = Field(0.999, ge=0, lt=1, description="decay of the average of the weights, which is what is evaluated")
     loss_bound: float = Field(1e6, gt=0, description="a loss beyond this in absolute value ends the run as diverged")
+    gradient_bound: float = Field(1e8, gt=0, description="so does a gradient whose Euclidean norm, before clipping, is beyond this")
+    energy_bound: float = Field(1e8, gt=0, description="so does an energy of an example or negative sample beyond this, in nats")
 
 
 class MethodConfig(Model):
@@ -99,6 +103,7 @@ class SamplingConfig(Model):
         False,
         description="end with x - σ²∇E(x), the mean of the clean example given x, if the data were smoothed by noise σ (Miyasawa 1961)",
     )
+    energy_bound: float = Field(1e8, gt=0, description="a sample whose energy is beyond this in absolute value ends the run as diverged")
 
 
 class EvaluationConfig(Model):
@@ -120,7 +125,9 @@ class DatasetConfig(Model):
     """How the comparison runs on one data set (or, under defaults, on one kind of data). What is absent takes the kind's value."""
 
     optional: bool = Field(False, description="leave the data set out, with a notice, where its raw files are not at hand")
-    labels: list[Identifier] | None = Field(None, description="rows to run here; null: all")
+    labels: list[Identifier] | None = Field(
+        None, min_length=1, json_schema_extra=DISTINCT, description="rows to run here; null: every one whose method takes this kind of data"
+    )
     seeds: list[Seed] | None = Field(None, min_length=1, json_schema_extra=DISTINCT, description="seeds here; null: the workflow's")
     gradient_evaluations: int | None = Field(None, ge=1, description="training budget of every method, in gradient evaluations")
     network: NetworkConfig | None = Field(None, description="the energy network of every method")
@@ -132,7 +139,7 @@ class DatasetConfig(Model):
 class WorkflowConfig(Model):
     """config.yaml."""
 
-    results: str = Field("results", description="folder for everything the workflow makes")
+    results: str = Field("results", pattern=FOLDER, description="folder for everything the workflow makes")
     raw_data: str | None = Field(None, description="folder of raw data files; EBMPIPE_DATA_DIR if null")
     seeds: list[Seed] = Field([0, 1], min_length=1, json_schema_extra=DISTINCT, description="seeds of every run")
     methods: dict[Identifier, LabelConfig] = Field(min_length=1, description="label -> what it is")

@@ -5,75 +5,41 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from ebmpipe.checking import ConfigError, Key, check, dotted, one_of, plain
+from ebmpipe.data.fetching import candidates, folders
+from ebmpipe.layers import Layered, Settings, merged
 
-Settings = dict[str, Any]
-
-
-class ConfigError(ValueError):
-    """A config that cannot be run; the text names the key and the valid choices."""
-
-
-def merged(*parts: Mapping[str, Any] | None) -> Settings:
-    """Nested dictionaries laid over each other; later ones win, a part that is None is absent.
-
-    Settings of one member mean nothing to another: a kernel or network of another name replaces the earlier one whole.
-    """
-    result: Settings = {}
-    for part in parts:
-        for key, value in (part or {}).items():
-            before = result.get(key)
-            if isinstance(value, Mapping) and isinstance(before, Mapping) and value.get("name", before.get("name")) == before.get("name"):
-                result[key] = merged(before, value)
-            else:
-                result[key] = value
-    return result
+#: Keys whose values are mappings, below a label or a data set.
+SECTIONS = ("settings", "requires", "sampling", "evaluation")
 
 
-def one_of(name: str, choices: Iterable[str], key: str) -> str:
-    """``name`` if it is one of ``choices``.
-
-    Raises:
-        ConfigError: naming the key, the choices and the nearest one.
-    """
-    choices = sorted(choices)
-    if name not in choices:
-        near = get_close_matches(name, choices, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"{key}: {name!r} is unknown.{hint} Valid: {', '.join(choices)}")
-    return name
-
-
-def check(value: Any, schema: Mapping[str, Any], key: str) -> None:
-    """Validate ``value`` against a JSON schema.
-
-    Raises:
-        ConfigError: naming the offending key, what is wrong, and the nearest valid key if one was misspelt.
-    """
-    errors = sorted(Draft202012Validator(dict(schema)).iter_errors(value), key=lambda error: (len(error.absolute_path), str(error.message)))
-    if not errors:
-        return
-    error = errors[0]
-    where = ".".join([key, *map(str, error.absolute_path)]).strip(".")
-    if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
-        valid = error.schema.get("properties", {})
-        patterns = error.schema.get("patternProperties")
-        for name in error.instance:
-            if patterns and not any(re.search(pattern, str(name)) for pattern in patterns):
-                raise ConfigError(f"{where}: {name!r} is no id: lower-case letters, digits and _, starting with a letter")
-            if not patterns and name not in valid:
-                one_of(name, valid, where or "config")
-    raise ConfigError(f"{where or 'config'}: {error.message}")
+def may_be_bare(key: Key) -> bool:
+    """Whether nothing need be written after ``key``: a label, a data set, a kind of data or a section, which are then empty."""
+    group = key[0] in ("methods", "defaults", "datasets")
+    match len(key):
+        case 1:
+            return key[0] == "defaults"
+        case 2:
+            return group
+        case 3:
+            return group and key[2] in SECTIONS
+    return len(key) == 4 and key[0] in ("defaults", "datasets") and key[2] == "settings"
 
 
-def imported(name: str, key: str) -> dict[str, int]:
+def filled(value: Any, key: Key = ()) -> Any:
+    """A config with an empty mapping wherever nothing stands and nothing need stand."""
+    if not isinstance(value, Mapping):
+        return value
+    below = {name: ((*key, name), item) for name, item in value.items()}
+    return {name: filled({} if item is None and may_be_bare(here) else item, here) for name, (here, item) in below.items()}
+
+
+def imported(name: str, key: Key) -> dict[str, int]:
     """Check that the module of ``module:Class`` can be found, without importing it; returns what stands for its revision.
 
     That is a number made from its source: nobody bumps the revisions of code that the catalogue does not know.
@@ -84,10 +50,11 @@ def imported(name: str, key: str) -> dict[str, int]:
     module = name.partition(":")[0]
     try:
         found = importlib.util.find_spec(module)
-    except ImportError:
+    except (ImportError, ValueError):
         found = None
     if found is None:
-        raise ConfigError(f"{key}: there is no module {module!r} to import {name!r} from; install it or add its folder to PYTHONPATH")
+        text = f"{dotted(key)}: there is no module {module!r} to import {name!r} from; install it or add its folder to PYTHONPATH"
+        raise ConfigError(text, key)
     source = Path(found.origin).read_bytes() if found.origin and Path(found.origin).is_file() else b""
     return {f"source:{module}": int(hashlib.sha256(source).hexdigest()[:8], 16)}
 
@@ -114,34 +81,59 @@ class Plan:
     """
 
     def __init__(self, config: Settings, schema: Settings, catalogue: Settings) -> None:
-        check(config, schema, "")
+        plain(config)
+        config = filled(config)
+        check(config, schema)
         self.config, self.catalogue = config, catalogue
+        self._checked: set[Key] = set()
         self.results = Path(config.get("results", "results"))
         self.raw_data: str | None = config.get("raw_data") or os.environ.get("EBMPIPE_DATA_DIR")
+        for name in config["datasets"]:
+            one_of(name, catalogue["datasets"], ("datasets",), ("datasets", name))
+        for label in config["methods"]:
+            self.method_of(label)
         self.datasets: dict[str, Settings] = {name: merged(self._kind_defaults(name), given) for name, given in config["datasets"].items()}
-        self.left_out = {
-            name: missing for name, given in self.datasets.items() if given.get("optional") and (missing := self._missing(name))
-        }
-        for name in self.left_out:
-            del self.datasets[name]
-        for name in self.datasets:
-            if missing := self._missing(name):
-                raise ConfigError(f"datasets.{name}: {missing}. With `optional: true` it is left out instead")
-        if not self.datasets:
-            raise ConfigError(f"datasets: none is at hand. {'; '.join(self.notices)}")
         self.labels = {name: self._labels(name) for name in self.datasets}
         self.seeds: dict[str, list[int]] = {
             name: sorted(settings.get("seeds") or config.get("seeds", [0, 1])) for name, settings in self.datasets.items()
         }
+        self._check_all()
+        self.left_out = {name: missing for name in self.datasets if (missing := self._missing(name))}
+        for name, missing in self.left_out.items():
+            if not self.datasets[name].get("optional"):
+                text = f"datasets.{name}: {missing}. With `optional: true` it is left out instead"
+                raise ConfigError(text, ("datasets", name))
+            for of_dataset in (self.datasets, self.labels, self.seeds):
+                del of_dataset[name]
+        if not self.datasets:
+            raise ConfigError(f"datasets: none is at hand. {'; '.join(self.notices)}", ("datasets",))
+
+    def _check_all(self) -> None:
+        """Check every setting, also those that no run uses: of labels that run nowhere, of kinds of data that are not there."""
         for dataset, labels in self.labels.items():
             for label in labels:
                 self.run_settings(Run(dataset, label, 0))
+            self._check_cycles(dataset)
             self.sampling_settings(dataset)
             self.evaluation_settings(dataset)
+        for kind in self.config.get("defaults", {}):
+            labels = self._labels_with_defaults(kind)
+            if not self._of_kind(kind):
+                for label in labels:
+                    self._method_settings(kind, None, label)
+                for stage in ("sampling", "evaluation"):
+                    self._stage(kind, None, stage)
+                self._network(kind, None)
+        for label in self.config["methods"]:
+            if not any(label in labels for labels in self.labels.values()):
+                self._method_settings(None, None, label)
 
     def _kind(self, dataset: str) -> str:
-        known = self.catalogue["datasets"]
-        return str(known[one_of(dataset, known, "datasets")]["kind"])
+        return str(self.catalogue["datasets"][dataset]["kind"])
+
+    def _of_kind(self, kind: str) -> list[str]:
+        """The config's data sets of one kind."""
+        return [name for name in self.config["datasets"] if self._kind(name) == kind]
 
     @property
     def notices(self) -> list[str]:
@@ -150,50 +142,71 @@ class Plan:
 
     def _kind_defaults(self, dataset: str) -> Settings:
         """What the config says of all data sets of this one's kind."""
-        defaults: Settings = self.config.get("defaults", {}).get(self._kind(dataset)) or {}
+        defaults: Settings = self.config.get("defaults", {}).get(self._kind(dataset), {})
         return defaults
 
     def _missing(self, dataset: str) -> str | None:
-        """Why a data set cannot be prepared here, None if its raw files are at hand."""
+        """Why a data set cannot be prepared here, None if its raw files are at hand or, unless it is optional, can be downloaded."""
         entry = self.catalogue["datasets"][dataset]
+        downloads = entry.get("downloads", False)
+        if downloads and not self.datasets[dataset].get("optional"):
+            return None
         raw = Path(self.raw_data) if self.raw_data else None
-        folders = [raw / name if raw else Path(name) for name in entry["raw_folders"] if raw or Path(name).is_absolute()]
         for file in entry["raw_files"]:
-            if not any((folder / (file + ending)).is_file() for folder in folders for ending in ("", ".gz")):
-                place = (
-                    f"in none of {', '.join(map(str, folders))}" if folders else "nowhere, as neither EBMPIPE_DATA_DIR nor raw_data is set"
-                )
-                return f"{file} is {place}"
+            if not candidates(file, entry["raw_folders"], raw):
+                advice = f"; `ebmpipe prepare --dataset {dataset}` downloads it" if downloads else ""
+                return f"{file} is in none of {', '.join(map(str, folders(entry['raw_folders'], raw)))}{advice}"
         return None
 
     def method_of(self, label: str) -> str:
         """The method id behind a label."""
-        given = (self.config["methods"][label] or {}).get("method")
+        given = self.config["methods"][label].get("method")
         if given and ":" in given:
             return str(given)
-        return one_of(given or label, self.catalogue["methods"], f"methods.{label}" + (".method" if given else ""))
+        key: Key = ("methods", label, "method") if given else ("methods", label)
+        return one_of(given or label, self.catalogue["methods"], key)
 
     def _method_entry(self, label: str) -> Settings:
         entry: Settings = self.catalogue["methods"].get(self.method_of(label), {})
         return entry
 
+    def _takes(self, label: str, kind: str) -> bool:
+        return kind in self._method_entry(label).get("kinds", [kind])
+
     def _labels(self, dataset: str) -> list[str]:
         """The rows of one data set: those it names, or all whose method takes its kind of data."""
-        kind, named = self._kind(dataset), self.datasets[dataset].get("labels")
-        given = {
-            f"defaults.{kind}.settings": self._kind_defaults(dataset).get("settings"),
-            f"datasets.{dataset}.settings": (self.config["datasets"][dataset] or {}).get("settings"),
-            f"datasets.{dataset}.labels": named,
-        }
-        for key, labels in given.items():
-            for label in labels or ():
-                one_of(label, self.config["methods"], key)
-        fitting = [label for label in self.config["methods"] if kind in self._method_entry(label).get("kinds", [kind])]
-        for label in named or []:
+        kind, fitting = self._kind(dataset), [label for label in self.config["methods"] if self._takes(label, self._kind(dataset))]
+        place: Key = ("datasets", dataset) if "labels" in self.config["datasets"][dataset] else ("defaults", kind)
+        named: list[str] | None = self.datasets[dataset].get("labels")
+        for index, label in enumerate(named or ()):
+            one_of(label, self.config["methods"], (*place, "labels"), (*place, "labels", index))
             if label not in fitting:
-                kinds = ", ".join(self._method_entry(label)["kinds"])
-                raise ConfigError(f"datasets.{dataset}.labels: {label!r} takes {kinds}; {dataset} is {kind}")
-        return list(named or fitting)
+                takes = ", ".join(self._method_entry(label)["kinds"])
+                text = f"{dotted(place)}.labels: {label!r} is {self.method_of(label)}, which takes {takes}; {dataset} is {kind}"
+                raise ConfigError(text, (*place, "labels", index))
+        labels = fitting if named is None else list(named)
+        if not labels:
+            text = f"datasets.{dataset}: none of the labels can run on it: {', '.join(self.config['methods'])} do not take {kind}"
+            raise ConfigError(text, ("datasets", dataset))
+        key: Key = ("datasets", dataset, "settings")
+        for label in self.config["datasets"][dataset].get("settings", {}):
+            one_of(label, self.config["methods"], key, (*key, label))
+            if label not in labels:
+                raise ConfigError(f"{dotted(key)}: {label!r} does not run on {dataset}, only {', '.join(labels)}", (*key, label))
+        return labels
+
+    def _labels_with_defaults(self, kind: str) -> list[str]:
+        """The labels that ``defaults`` has settings of for one kind of data; each must run on one of the config's data sets of it."""
+        key: Key = ("defaults", kind, "settings")
+        names, labels = self._of_kind(kind), list(self.config["defaults"][kind].get("settings", {}))
+        for label in labels:
+            one_of(label, self.config["methods"], key, (*key, label))
+            if not self._takes(label, kind):
+                takes = ", ".join(self._method_entry(label)["kinds"])
+                raise ConfigError(f"{dotted(key)}: {label!r} takes {takes}, not {kind}", (*key, label))
+            if names and not any(label in self.labels[name] for name in names):
+                raise ConfigError(f"{dotted(key)}: {label!r} runs on no data set of this kind ({', '.join(names)})", (*key, label))
+        return labels
 
     @property
     def runs(self) -> list[Run]:
@@ -206,91 +219,160 @@ class Plan:
         Raises:
             ConfigError: if a role is missing or unknown, or its label is not among the data set's.
         """
-        given = (self.config["methods"][run.label] or {}).get("requires", {})
-        key, roles = f"methods.{run.label}.requires", self._method_entry(run.label).get("requires", list(given))
+        given = self.config["methods"][run.label].get("requires", {})
+        key: Key = ("methods", run.label, "requires")
+        roles = self._method_entry(run.label).get("requires", list(given))
         for role in given:
-            one_of(role, roles, key)
+            one_of(role, roles, key, (*key, role))
         for role in roles:
             if role not in given:
-                raise ConfigError(f"{key}: {self.method_of(run.label)} needs the label of its {role}, as in `requires: {{{role}: ...}}`")
-        return {role: Run(run.dataset, one_of(label, self.labels[run.dataset], f"{key}.{role}"), run.seed) for role, label in given.items()}
+                text = f"{dotted(key)}: {self.method_of(run.label)} needs the label of its {role}, as in `requires: {{{role}: ...}}`"
+                raise ConfigError(text, ("methods", run.label))
+        for role, label in given.items():
+            one_of(label, self.config["methods"], (*key, role))
+            if label not in self.labels[run.dataset]:
+                takes = self._method_entry(label).get("kinds", [])
+                kind = self._kind(run.dataset)
+                why = f"its method takes {', '.join(takes)}" if takes and kind not in takes else f"datasets.{run.dataset}.labels lacks it"
+                raise ConfigError(f"{dotted((*key, role))}: {label!r} does not run on {run.dataset}: {why}", (*key, role))
+        return {role: Run(run.dataset, label, run.seed) for role, label in given.items()}
 
-    def _kernel_revision(self, kernel: Settings, key: str) -> dict[str, int]:
-        known = self.catalogue["samplers"]
-        entry = known[one_of(kernel["name"], known, f"{key}.name")]
-        check(kernel["settings"], entry["schema"], f"{key}.settings")
-        return {f"sampler:{kernel['name']}": entry["revision"]}
+    def _check_cycles(self, dataset: str) -> None:
+        """Refuse labels that build on each other in a circle."""
+        finished: set[str] = set()
 
-    def _network_entry(self, network: Settings, key: str) -> Settings:
-        """The catalogue's entry of a network whose settings are in order; empty for one of the user's own."""
+        def follow(label: str, above: tuple[str, ...]) -> None:
+            if label in above:
+                circle = " → ".join((*above[above.index(label) :], label))
+                raise ConfigError(f"methods.{label}.requires: it builds on itself: {circle}", ("methods", label, "requires"))
+            if label not in finished:
+                for other in self.required(Run(dataset, label, 0)).values():
+                    follow(other.label, (*above, label))
+                finished.add(label)
+
+        for label in self.labels[dataset]:
+            follow(label, ())
+
+    def _kernel(self, settings: Settings, at: Callable[[Key], Key]) -> tuple[Settings, dict[str, int]]:
+        """``settings`` with those of its kernel complete, and the kernel's revision."""
+        kernel = {"settings": self.catalogue["defaults"]["kernel"]["settings"]} | settings["kernel"]
+        known, name = self.catalogue["samplers"], kernel["name"]
+        entry = known[one_of(name, known, at(("kernel", "name")))]
+        check(kernel["settings"], entry["schema"], lambda key: at(("kernel", "settings", *key)))
+        return settings | {"kernel": kernel}, {f"sampler:{name}": entry["revision"]}
+
+    def _network(self, kind: str, dataset: str | None) -> tuple[Settings, dict[str, int]]:
+        """The energy network of a data set, or of a kind of data, with every setting, and its revision."""
+        layered = Layered().lay({"network": self.catalogue["defaults"]["networks"][kind]})
+        for place in self._places(kind, dataset):
+            given = self._said(place).get("network")
+            # null is the network of the kind of data: what a layer below says of it, if anything.
+            layered.lay({"network": given} if given else None, place)
+        network, key = layered.value["network"], layered.at(("network", "name"))
         if ":" in network["name"]:
-            return {}
+            return network, imported(network["name"], key)
         known = self.catalogue["networks"]
-        entry: Settings = known[one_of(network["name"], known, f"{key}.name")]
-        check(network.get("settings", {}), entry["schema"], f"{key}.settings")
-        return entry
+        entry: Settings = known[one_of(network["name"], known, key)]
+        if kind not in entry["kinds"]:
+            text = f"{dotted(key)}: {network['name']!r} takes {', '.join(entry['kinds'])}; {dataset or 'this'} is {kind}"
+            raise ConfigError(text, key)
+        check(network.get("settings", {}), entry["schema"], lambda inner: layered.at(("network", "settings", *inner)))
+        settings = merged(entry["defaults"], network.get("settings"))
+        return network | {"settings": settings}, {f"network:{network['name']}": entry["revision"]}
+
+    def _places(self, kind: str | None, dataset: str | None) -> list[Key]:
+        """Where the config speaks of a data set: of its kind, and of itself."""
+        return [*([("defaults", kind)] if kind else []), *([("datasets", dataset)] if dataset else [])]
+
+    def _said(self, place: Key) -> Settings:
+        """What the config says at a place; nothing where it is silent."""
+        found: Any = self.config
+        for name in place:
+            found = found.get(name, {})
+        said: Settings = found
+        return said
+
+    def _check_layer(self, place: Key, schema: Settings) -> None:
+        """Check what the config says at one place; by itself, as what is laid over it may hide a mistake."""
+        if place not in self._checked:
+            check(self._said(place), schema, lambda key: place + key)
+            self._checked.add(place)
+
+    def _method_settings(self, kind: str | None, dataset: str | None, label: str) -> tuple[Settings, dict[str, int]]:
+        """A label's settings on a data set, or on any of a kind, or anywhere, with every default, and the revisions that they use."""
+        entry = self._method_entry(label)
+        places: list[Key] = [("methods", label, "settings")]
+        if kind:
+            places.insert(0, ("defaults", kind, "settings", label))
+        if dataset:
+            places.append(("datasets", dataset, "settings", label))
+        layered = Layered().lay(entry.get("defaults"))
+        for place in places:
+            if entry:
+                self._check_layer(place, entry["schema"])
+            layered.lay(self._said(place), place)
+        if not entry:
+            return layered.value, imported(self.method_of(label), ("methods", label, "method"))
+        settings, revisions = layered.value, {f"method:{self.method_of(label)}": entry["revision"]}
+        if "kernel" in settings:
+            settings, of_kernel = self._kernel(settings, layered.at)
+            revisions |= of_kernel
+        return settings, revisions
 
     def run_settings(self, run: Run) -> Settings:
         """What config.json of a run will hold: every setting with its default filled in, and the revisions it uses."""
-        settings, method, entry = self.datasets[run.dataset], self.method_of(run.label), self._method_entry(run.label)
-        key = f"methods.{run.label}.settings"
-        label = self.config["methods"][run.label] or {}
-        layers = self._kind_defaults(run.dataset), {"settings": {run.label: label.get("settings")}}, self.config["datasets"][run.dataset]
-        own = merged(*((layer or {}).get("settings", {}).get(run.label) for layer in layers))
-        if entry:
-            check(own, entry["schema"], f"{key} (on {run.dataset})")
-        own = merged(entry.get("defaults"), own)
+        kind = self._kind(run.dataset)
+        settings, of_method = self._method_settings(kind, run.dataset, run.label)
+        network, of_network = self._network(kind, run.dataset)
         revisions = {
             "training": self.catalogue["training_revision"],
             f"data:{run.dataset}": self.catalogue["datasets"][run.dataset]["revision"],
         }
-        revisions |= {f"method:{method}": entry["revision"]} if entry else imported(method, f"methods.{run.label}.method")
-        if "kernel" in own:
-            revisions |= self._kernel_revision(own["kernel"], f"{key}.kernel")
         defaults = self.catalogue["defaults"]["run"]
-        layers_of_network = self.catalogue["defaults"]["networks"][self._kind(run.dataset)], settings.get("network")
-        network = merged(*({"network": layer} for layer in layers_of_network if layer))["network"]
-        member = self._network_entry(network, f"datasets.{run.dataset}.network")
-        own_network = f"datasets.{run.dataset}.network.name"
-        revisions |= {f"network:{network['name']}": member["revision"]} if member else imported(network["name"], own_network)
         return {
             "dataset": run.dataset,
             "label": run.label,
-            "method": method,
+            "method": self.method_of(run.label),
             "seed": run.seed,
-            "network": network | {"settings": merged(member.get("defaults"), network.get("settings"))},
-            "settings": own,
-            "gradient_evaluations": settings.get("gradient_evaluations") or defaults["gradient_evaluations"],
+            "network": network,
+            "settings": settings,
+            "gradient_evaluations": self.datasets[run.dataset].get("gradient_evaluations") or defaults["gradient_evaluations"],
             "requires": {role: other.label for role, other in self.required(run).items()},
-            "revisions": revisions,
+            "revisions": revisions | of_method | of_network,
         }
 
-    def _stage_settings(self, dataset: str, stage: str) -> Settings:
-        given = self.datasets[dataset].get(stage, {})
-        check(given, self.catalogue["schemas"][stage], f"datasets.{dataset}.{stage}")
-        return merged(self.catalogue["defaults"][stage], given)
+    def _stage(self, kind: str, dataset: str | None, stage: str) -> Settings:
+        """The settings of a stage on a data set, or on any of a kind, with every default."""
+        layered = Layered().lay(self.catalogue["defaults"][stage])
+        for place in self._places(kind, dataset):
+            self._check_layer((*place, stage), self.catalogue["schemas"][stage])
+            layered.lay(self._said((*place, stage)), (*place, stage))
+        settings = layered.value
+        if stage == "sampling":
+            settings, _ = self._kernel(settings, layered.at)
+        for index, name in enumerate(settings.get("metrics") or ()):
+            key = layered.at(("metrics",))
+            one_of(name, self.catalogue["metrics"], key, (*key, index))
+        return settings
 
     def sampling_settings(self, dataset: str) -> Settings:
         """How fresh samples are drawn on a data set."""
-        settings = self._stage_settings(dataset, "sampling")
-        self._kernel_revision(settings["kernel"], f"datasets.{dataset}.sampling.kernel")
-        return settings
+        return self._stage(self._kind(dataset), dataset, "sampling")
 
     def sampling_revisions(self, dataset: str) -> dict[str, int]:
         """Revisions that the sample stage uses."""
-        return self._kernel_revision(self.sampling_settings(dataset)["kernel"], "")
+        kernel = self.sampling_settings(dataset)["kernel"]["name"]
+        return {"sampling": self.catalogue["sampling_revision"], f"sampler:{kernel}": self.catalogue["samplers"][kernel]["revision"]}
 
     def evaluation_settings(self, dataset: str) -> Settings:
         """What is measured on a data set."""
-        settings = self._stage_settings(dataset, "evaluation")
-        for name in settings["metrics"] or []:
-            one_of(name, self.catalogue["metrics"], f"datasets.{dataset}.evaluation.metrics")
-        return settings
+        return self._stage(self._kind(dataset), dataset, "evaluation")
 
     def evaluation_revisions(self, dataset: str) -> dict[str, int]:
         """Revisions that the evaluate stage uses."""
         known = self.catalogue["metrics"]
-        return {f"metric:{name}": known[name]["revision"] for name in self.evaluation_settings(dataset)["metrics"] or known}
+        chosen = self.evaluation_settings(dataset)["metrics"] or known
+        return {"evaluation": self.catalogue["evaluation_revision"]} | {f"metric:{name}": known[name]["revision"] for name in chosen}
 
     def has_features(self, dataset: str) -> bool:
         """Whether the data set's own classifier serves as feature network: labelled images."""

@@ -1,5 +1,6 @@
 """The Makefile's targets call what they promise, inside the environment."""
 
+import os
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ def ready(checkout):
     checkout.python(wheel="2.13.0+cpu")
     assert checkout.make_environment(TORCH="cpu")[0] == 0
     log = checkout.folder / "snakemake-calls"
+    checkout.command("ebmpipe", "exit 0", checkout.root / ".venv" / "bin")
     checkout.command("snakemake", f'echo "${{PATH%%:*}}" snakemake "$@" >>{log}', checkout.root / ".venv" / "bin")
     return checkout
 
@@ -37,6 +39,37 @@ def test_run_makes_results_and_report(ready) -> None:
     done = ready.run("make", "run")
     assert done.returncode == 0, done.stderr
     assert snakemake_calls(ready) == [".venv/bin snakemake --cores all", f".venv/bin snakemake --report results/report.html {STYLE}"]
+
+
+def test_a_report_is_made_only_where_it_does_not_show_all(ready) -> None:
+    results = ready.root / "results"
+    for folder in ("tables", "figures", "report", "../workflow/report"):
+        (results / folder).mkdir(parents=True, exist_ok=True)
+    report, table = results / "report.html", results / "tables" / "summary.csv"
+    for path, when in ((table, 100), (report, 200)):
+        path.touch()
+        os.utime(path, (when, when))
+    for folder in (results / "tables", results / "figures", results / "report", ready.root / "workflow" / "report"):
+        os.utime(folder, (100, 100))
+    done = ready.run("make", "run")
+    assert done.returncode == 0 and "shows all of this already" in done.stdout
+    assert snakemake_calls(ready) == [".venv/bin snakemake --cores all"]
+    os.utime(table, (300, 300))
+    ready.run("make", "run")
+    assert snakemake_calls(ready)[-1] == f".venv/bin snakemake --report results/report.html {STYLE}"
+
+
+def test_a_config_that_cannot_be_read_ends_before_snakemake(ready) -> None:
+    ready.command("ebmpipe", 'echo "$@"; exit 1', ready.root / ".venv" / "bin")
+    done = ready.run("make", "run", "CONFIG=mine.yaml")
+    assert done.returncode != 0
+    assert done.stdout == "check --syntax mine.yaml\n"
+    assert not (ready.folder / "snakemake-calls").exists()
+
+
+def test_a_lock_can_be_taken_off(ready) -> None:
+    ready.run("make", "unlock")
+    assert snakemake_calls(ready) == [".venv/bin snakemake --unlock"]
 
 
 def test_run_takes_config_cores_and_arguments(ready) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from ebmpipe import catalogue as catalogue_module
+from ebmpipe import config as config_module
 from ebmpipe.config import EvaluationConfig, RunConfig, SamplingConfig
 from ebmpipe.planning import ConfigError, Plan, Run, merged
 
@@ -30,6 +32,21 @@ def plan(config):
 def test_schema_and_catalogue_are_up_to_date():
     for name, text in catalogue_module.texts().items():
         assert (ROOT / name).read_text() == text, f"{name} is stale: run `ebmpipe schema`"
+
+
+def test_the_reference_has_every_key_and_every_name():
+    sections = dict(re.findall(r"^##+ (.+)\n((?:(?!##).*\n)*)", (ROOT / "config/README.md").read_text(), re.MULTILINE))
+    models = {model.__name__: model for model in config_module.Model.__subclasses__() if model.__module__ == "ebmpipe.config"}
+    models = {name: model.model_fields for name, model in models.items() if name != "RunConfig"}
+    assert {"WorkflowConfig", "DatasetConfig", "OptimiserConfig", "KernelConfig"} <= set(models)
+    inherited = set(config_module.MethodConfig.model_fields)
+    models |= {name: set(entry["schema"]["properties"]) - inherited for name, entry in CATALOGUE["methods"].items()}
+    models |= {name: entry["schema"]["properties"] for name, entry in (CATALOGUE["networks"] | CATALOGUE["samplers"]).items()}
+    models |= {"Data sets": CATALOGUE["datasets"], "Metrics": CATALOGUE["metrics"]}
+    for section, keys in models.items():
+        for key in keys:
+            assert f"| `{key}` |" in sections[section], (section, key)
+    assert "`learning_rate` | number, > 0" in sections["OptimiserConfig"] and "`step_size` | number, > 0" in sections["ula"]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -124,7 +141,8 @@ BAD = [
     (lambda c: c["methods"]["pcd"].update(settings={"kernel": {"name": "mala", "settings": {"stepsize": 1}}}), r"Did you mean 'step_size'"),
     (lambda c: c["datasets"].update(digits={"labels": ["nada"]}), r"datasets\.digits\.labels: 'nada'"),
     (lambda c: c["datasets"].update(digits={"settings": {"pdc": {}}}), r"datasets\.digits\.settings: 'pdc'.*Did you mean 'pcd'"),
-    (lambda c: c["methods"].pop("dsm"), r"defaults\.density\.settings: 'dsm'"),
+    (lambda c: c["methods"].pop("nce"), r"defaults\.density\.settings: 'nce' is unknown"),
+    (lambda c: c["methods"].pop("dsm"), r"datasets\.digits\.labels: 'dsm' is unknown"),
     (lambda c: c["datasets"].update(digits={"network": {"name": "mpl"}}), r"network\.name: 'mpl'.*Did you mean 'mlp'"),
     (lambda c: c["datasets"].update(digits={"sampling": {"step": 3}}), r"sampling: 'step'.*Did you mean 'steps'"),
     (lambda c: c["datasets"].update(digits={"evaluation": {"metrics": ["nmd"]}}), r"evaluation\.metrics: 'nmd'"),
@@ -137,7 +155,25 @@ BAD = [
     (lambda c: c["methods"]["pcd"].update(settings={"kernel": {"name": "ula", "settings": {}}}), r"'step_size' is a required"),
     (lambda c: c["methods"]["pcd"].update(settings={"optimiser": {"betas": [0.9, 5]}}), r"betas\.1: 5"),
     (lambda c: c["methods"].update(mine={"method": "nowhere_at_all:Mine"}), r"methods\.mine\.method: there is no module 'nowhere_at_all'"),
-    (lambda c: c.update(raw_data="/nowhere", datasets={"mnist": {}}), r"datasets\.mnist: train-images.*/nowhere/mnist.*optional: true"),
+    (lambda c: c["datasets"].update(digits={"labels": []}), r"datasets\.digits\.labels: must not be empty"),
+    (lambda c: c["datasets"].update(digits={"labels": ["dsm", "dsm"]}), r"datasets\.digits\.labels.*non-unique"),
+    (
+        lambda c: c["datasets"]["digits"].update(settings={"nce": {}}),
+        r"digits\.settings: 'nce' does not run on digits, only data, noise, pcd",
+    ),
+    (lambda c: c["defaults"]["images"]["settings"].update(nce={}), r"defaults\.images\.settings: 'nce' runs on no data set of this kind"),
+    (lambda c: c["datasets"].update(eight_gaussians={"network": {"name": "conv"}}), r"'conv' takes images; eight_gaussians is density"),
+    (lambda c: c.update(results="~/here"), r"results: '~/here' cannot be the folder"),
+    (lambda c: c.update(results="{seed}"), r"results: '\{seed\}' cannot be the folder"),
+    (lambda c: c["methods"].update({"pcd ": {"method": "pcd"}}), r"methods: the key 'pcd ' has blanks around it"),
+    (lambda c: c["methods"].update({True: {}}), r"the key true is not text.*YAML reads on, off, yes and no as true and false"),
+    (lambda c: c["defaults"]["density"].update(gradient_evaluations="1e6"), r"gradient_evaluations: expected an integer.*write 1000000"),
+    (
+        lambda c: c["methods"]["pcd"].update(settings={"data_noise": "1e-3"}),
+        r"data_noise: expected a number, got text '1e-3'; write 1\.0e-3",
+    ),
+    (lambda c: c["methods"]["pcd"].update(settings={"data_noise": True}), r"data_noise: expected a number, got true"),
+    (lambda c: c["datasets"]["digits"].update(labels="pcd"), r"labels: expected a list or nothing.*write \[pcd\]"),
 ]
 
 
@@ -147,3 +183,98 @@ def test_a_bad_config_is_told_what_is_wrong(change, message):
     change(config)
     with pytest.raises(ConfigError, match=message):
         plan(config)
+
+
+def test_a_setting_is_blamed_on_the_layer_that_it_came_from():
+    def blamed(change):
+        config = default()
+        change(config)
+        with pytest.raises(ConfigError) as caught:
+            plan(config)
+        assert str(caught.value).startswith(".".join(caught.value.key[:-1]))
+        return ".".join(caught.value.key)
+
+    assert blamed(lambda c: c["defaults"]["density"]["sampling"].update(stepz=1)) == "defaults.density.sampling.stepz"
+    assert blamed(lambda c: c["datasets"]["digits"]["sampling"].update(stepz=1)) == "datasets.digits.sampling.stepz"
+    assert blamed(lambda c: c["defaults"]["density"]["settings"].update(pcd={"steps": 0})) == "defaults.density.settings.pcd.steps"
+    assert blamed(lambda c: c["datasets"]["digits"].update(settings={"pcd": {"steps": 0}})) == "datasets.digits.settings.pcd.steps"
+    assert blamed(lambda c: c["methods"].update(pcd={"settings": {"steps": 0}})) == "methods.pcd.settings.steps"
+    # Hidden by a later layer, a mistake is still one.
+    hidden = {"settings": {"kernel": 7}}
+    assert blamed(lambda c: c["methods"].update(pcd=hidden)) == "methods.pcd.settings.kernel"
+    # The name of a kernel from one layer, and settings that it does not know from another.
+    wide = {"kernel": {"settings": {"noise_scal": 1}}}
+    assert blamed(lambda c: c["methods"].update(pcd={"settings": wide})) == "methods.pcd.settings.kernel.settings.noise_scal"
+    network = {"settings": {"widht": 1}}
+    assert blamed(lambda c: c["defaults"]["density"].update(network=network)) == "defaults.density.network.settings.widht"
+    assert blamed(lambda c: c["datasets"].update(eight_gaussians={"network": network})) == "datasets.eight_gaussians.network.settings.widht"
+    # What no run uses is checked too: the defaults of a kind without data sets, a label that runs nowhere.
+    assert blamed(lambda c: c["defaults"].update(vectors={"sampling": {"stepz": 1}})) == "defaults.vectors.sampling.stepz"
+
+    def unused(config):
+        config["datasets"] = {"digits": {"labels": ["dsm", "pcd"]}}
+        del config["defaults"]["density"]
+        config["methods"]["nce"] = {"settings": {"ratoi": 1}}
+
+    assert blamed(unused) == "methods.nce.settings.ratoi"
+
+
+def test_nothing_after_a_key_is_an_empty_mapping():
+    bare = {"methods": {"pcd": None, "dsm": {"settings": None, "requires": None}}, "datasets": {"two_moons": None}, "defaults": None}
+    empty = {"methods": {"pcd": {}, "dsm": {}}, "datasets": {"two_moons": {}}}
+    assert [plan(bare).run_settings(run) for run in plan(bare).runs] == [plan(empty).run_settings(run) for run in plan(empty).runs]
+    with pytest.raises(ConfigError, match="methods: expected a mapping, got nothing"):
+        plan({"methods": None, "datasets": {"two_moons": {}}})
+
+
+def test_a_method_is_not_asked_for_data_that_it_does_not_take():
+    catalogue = copy.deepcopy(CATALOGUE)
+    catalogue["methods"]["nce"]["kinds"] = ["density"]
+    config = default() | {"defaults": {}}
+    config["datasets"] = {"eight_gaussians": {}, "digits": {}}
+    made = Plan(config, SCHEMA, catalogue)
+    assert "nce" in made.labels["eight_gaussians"] and "nce" not in made.labels["digits"]
+    wrong = [
+        (
+            {"datasets": {"digits": {"labels": ["dsm", "nce"]}}},
+            "datasets.digits.labels: 'nce' is nce, which takes density; digits is images",
+        ),
+        ({"defaults": {"images": {"labels": ["nce"]}}}, "defaults.images.labels: 'nce' is nce, which takes density; digits is images"),
+        ({"defaults": {"images": {"settings": {"nce": {}}}}}, "defaults.images.settings: 'nce' takes density, not images"),
+        ({"datasets": {"digits": {"settings": {"nce": {}}}}}, "datasets.digits.settings: 'nce' does not run on digits, only data"),
+        ({"methods": {"nce": {}}}, "datasets.digits: none of the labels can run on it: nce do not take images"),
+    ]
+    for change, message in wrong:
+        with pytest.raises(ConfigError) as caught:
+            Plan(config | change, SCHEMA, catalogue)
+        assert str(caught.value).startswith(message)
+
+
+def test_raw_files_that_are_nowhere(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("EBMPIPE_DATA_DIR", raising=False)
+    config = {"methods": {"dsm": {}}, "raw_data": "/nowhere", "datasets": {"mnist": {}, "digits": {}}}
+    # What can be downloaded will be, unless it is optional.
+    assert plan(config).left_out == {}
+    config["datasets"]["mnist"] = {"optional": True}
+    assert "/nowhere/mnist" in plan(config).left_out["mnist"] and "`ebmpipe prepare --dataset mnist` downloads" in plan(config).notices[0]
+    here = tmp_path / "ebmpipe" / CATALOGUE["datasets"]["mnist"]["raw_folders"][0]
+    here.mkdir(parents=True)
+    for file in CATALOGUE["datasets"]["mnist"]["raw_files"]:
+        (here / f"{file}.gz").touch()
+    assert plan(config).left_out == {}
+    catalogue = copy.deepcopy(CATALOGUE)
+    catalogue["datasets"]["mnist"] |= {"downloads": False, "raw_files": ["elsewhere"]}
+    config["datasets"]["mnist"] = {}
+    with pytest.raises(ConfigError, match=r"datasets\.mnist: elsewhere is in none of /nowhere.*optional: true"):
+        Plan(config, SCHEMA, catalogue)
+
+
+def test_stages_have_revisions():
+    newer = copy.deepcopy(CATALOGUE)
+    for name in ("sampling_revision", "evaluation_revision"):
+        newer[name] += 1
+    before, after = plan(default()), Plan(default(), SCHEMA, newer)
+    assert before.sampling_revisions("digits") != after.sampling_revisions("digits")
+    assert before.evaluation_revisions("digits") != after.evaluation_revisions("digits")
+    assert all(before.run_settings(run) == after.run_settings(run) for run in before.runs)

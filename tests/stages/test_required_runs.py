@@ -79,8 +79,28 @@ def test_the_plan_knows_what_a_run_builds_on():
         (None, "nce needs the label of its backbone"),
         ({"backbon": "dsm"}, "Did you mean 'backbone'"),
         ({"backbone": "dms"}, "Did you mean 'dsm'"),
+        ({"backbone": "nce"}, "methods.nce.requires: it builds on itself: nce → nce"),
     ],
 )
 def test_a_plan_without_it_is_refused(requires, message):
     with pytest.raises(ConfigError, match=message):
         plan_with(requires)
+
+
+def test_a_plan_whose_labels_build_on_each_other_in_a_circle_is_refused():
+    config = {"methods": {a: {"method": "nce", "requires": {"backbone": b}} for a, b in ("ab", "bc", "ca")}, "datasets": {"two_moons": {}}}
+    catalogue = copy.deepcopy(CATALOGUE)
+    catalogue["methods"]["nce"]["requires"] = ["backbone"]
+    with pytest.raises(ConfigError, match=r"methods\.a\.requires: it builds on itself: a → b → c → a"):
+        Plan(config, SCHEMA, catalogue)
+
+
+def test_a_required_label_must_run_on_the_same_data():
+    catalogue = copy.deepcopy(CATALOGUE)
+    catalogue["methods"]["nce"]["requires"] = ["backbone"]
+    config = {"methods": {"nce": {"requires": {"backbone": "dsm"}}, "dsm": {}}, "datasets": {"digits": {"labels": ["nce"]}}}
+    with pytest.raises(ConfigError, match=r"requires\.backbone: 'dsm' does not run on digits: datasets\.digits\.labels lacks it"):
+        Plan(config, SCHEMA, catalogue)
+    catalogue["methods"]["dsm"]["kinds"] = ["density"]
+    with pytest.raises(ConfigError, match=r"requires\.backbone: 'dsm' does not run on digits: its method takes density"):
+        Plan(config | {"datasets": {"digits": {}}}, SCHEMA, catalogue)

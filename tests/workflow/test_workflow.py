@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
-from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,42 +15,29 @@ ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "config.yaml"
 FIGURES = json.loads((ROOT / "workflow/schemas/catalogue.json").read_text())["figures"]
 
+Job = tuple[str, str]
+Snakemake = Callable[..., Any]
+WriteConfig = Callable[..., Path]
+Planned = Callable[..., set[Job]]
+
 #: The tiny config's rows and one that is bound to diverge: a Langevin step a hundred times too long.
 WILD = {"method": "pcd", "settings": {"kernel": {"name": "ula", "settings": {"step_size": 30}}, "optimiser": {"learning_rate": 1.0}}}
-METHODS = yaml.safe_load(TINY.read_text())["methods"] | {"wild": WILD}
+#: And one that builds on another.
+TILTED = {"method": "tilted_method:Tilted", "requires": {"backbone": "nce"}}
+METHODS = yaml.safe_load(TINY.read_text())["methods"] | {"wild": WILD, "tilted": TILTED}
 
 
-def snakemake(folder: Path, *arguments: str, configfile: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in ``folder`` on the project's Snakefile, with this interpreter's commands first in the path."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    command += ["--configfile", str(configfile or folder / "config.yaml")]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
-
-
-def write_config(folder: Path, **changes: object) -> Path:
-    """The tiny config on one seed, with changes."""
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(TINY.read_text()) | {"results": "results", "seeds": [0]} | changes))
-    return path
+LABELS = list(METHODS)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, snakemake: Snakemake, write_config: WriteConfig) -> Path:
     folder = tmp_path_factory.mktemp("workflow")
     write_config(folder, methods=METHODS)
     run = snakemake(folder, "--cores", "2")
     logs = "".join(path.read_text()[-600:] for path in folder.rglob("results/logs/**/*.log") if "Traceback" in path.read_text())
     assert run.returncode == 0, run.stderr[-3000:] + logs
     return folder
-
-
-def jobs(folder: Path, configfile: Path | None = None) -> Counter[str]:
-    """Rule -> number of jobs that a dry run would start."""
-    run = snakemake(folder, "--dry-run", "--quiet", "rules", configfile=configfile)
-    assert run.returncode == 0, run.stderr
-    planned = snakemake(folder, "--dry-run", configfile=configfile)
-    return Counter(re.findall(r"^(?:local)?rule (\w+):$", planned.stdout + planned.stderr, re.MULTILINE))
 
 
 def test_every_product_is_there(finished: Path) -> None:
@@ -81,7 +65,7 @@ def test_tables_keep_their_contract(finished: Path) -> None:
         *("wall_s", "startup_s", "device", "peak_memory_mb", "parameters"),
         *("training_flops", "gradient_evaluations", "sampler_steps", "temperature"),
     }
-    assert len(compute) == 9
+    assert len(compute) == 10
 
 
 def test_a_diverged_run_is_a_result(finished: Path) -> None:
@@ -98,51 +82,120 @@ def test_a_diverged_run_is_a_result(finished: Path) -> None:
     assert "**" not in row
 
 
-def test_a_second_run_does_nothing(finished: Path) -> None:
-    assert not jobs(finished)
+def of_runs(rules: str, dataset: str, labels: list[str], seed: int = 0) -> set[Job]:
+    """The jobs of some rules for the runs of some labels."""
+    return {(rule, f"dataset={dataset}, label={label}, seed={seed}") for rule in rules.split() for label in labels}
 
 
-def test_a_changed_setting_reruns_one_label_and_what_hangs_from_it(finished: Path) -> None:
-    (finished / "changed").mkdir(exist_ok=True)
+#: What follows whenever any run is measured anew: tables, and the figures that show how the runs compare.
+ENDS: set[Job] = {("collect", ""), ("overview", ""), ("all", "")}
+ENDS |= {("overview_figure", f"figure={name}") for name, entry in FIGURES.items() if not entry["kinds"]}
+for data, sort in (("eight_gaussians", "density"), ("digits", "images")):
+    ENDS |= {("figure", f"dataset={data}, figure={name}") for name, entry in FIGURES.items() if sort in entry["kinds"]}
+
+ON_DIGITS = ["data", "noise", "dsm"]
+EVERY = {"eight_gaussians": LABELS, "digits": ON_DIGITS}
+
+
+def of_every_run(rules: str) -> set[Job]:
+    return {job for dataset, labels in EVERY.items() for job in of_runs(rules, dataset, labels)}
+
+
+def test_a_second_run_does_nothing_and_checks_nothing(finished: Path, project: Path, snakemake: Snakemake) -> None:
+    rule_file = project / "workflow/rules/config.smk"
+    rule_file.write_text(rule_file.read_text().replace('"check", "-"', '"no-such-command"'))
+    run = snakemake(finished, "--cores", "1", project=project)
+    assert run.returncode == 0, run.stderr
+    assert "Nothing to be done" in run.stderr + run.stdout
+    assert "no-such-command" in snakemake(finished, "--cores", "1", "--force", "tables", project=project).stderr
+
+
+def test_a_changed_setting_reruns_one_label_and_what_hangs_from_it(finished: Path, planned: Planned, write_config: WriteConfig) -> None:
     changed = write_config(finished / "changed", methods=METHODS | {"nce": {"settings": {"ratio": 2}}})
-    planned = jobs(finished, changed)
-    assert {rule: planned[rule] for rule in ("prepare", "features", "train", "sample", "evaluate", "collect")} == {
-        "prepare": 0,
-        "features": 0,
-        "train": 1,
-        "sample": 1,
-        "evaluate": 1,
-        "collect": 1,
-    }
+    # The label `tilted` builds on `nce`.
+    assert planned(finished, configfiles=(changed,)) == of_runs("train sample evaluate", "eight_gaussians", ["nce", "tilted"]) | ENDS
 
 
-def test_an_added_seed_adds_only_itself(finished: Path) -> None:
-    (finished / "seeds").mkdir(exist_ok=True)
-    planned = jobs(finished, write_config(finished / "seeds", methods=METHODS, seeds=[0, 1]))
-    # digits keeps its own seed list in this config
-    assert (planned["train"], planned["sample"], planned["evaluate"], planned["prepare"]) == (6, 6, 6, 0)
+def test_an_added_seed_adds_only_itself(finished: Path, planned: Planned, write_config: WriteConfig) -> None:
+    # digits keeps its own seed list in this config.
+    more = write_config(finished / "seeds", methods=METHODS, seeds=[0, 1])
+    assert planned(finished, configfiles=(more,)) == of_runs("train sample evaluate", "eight_gaussians", LABELS, 1) | ENDS
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"seedz": [1]}, "'seedz' is unknown. Did you mean 'seeds'?"),
-        ({"datasets": {"eight_gausians": {}}}, "Did you mean 'eight_gaussians'?"),
-        ({"datasets": {"mnist": {"optional": True}}, "raw_data": "/nowhere"}, "mnist is left out"),
-    ],
-)
-def test_a_bad_config_ends_before_any_job(tmp_path: Path, change: dict[str, object], message: str) -> None:
-    write_config(tmp_path, **change)
-    run = snakemake(tmp_path, "--cores", "1")
-    assert run.returncode != 0
-    assert message in run.stderr
-    assert "config.yaml" in run.stderr
-    assert "Traceback" not in run.stderr
-    assert not (tmp_path / "results").exists()
+def test_a_removed_label_retrains_nothing(finished: Path, planned: Planned, write_config: WriteConfig) -> None:
+    fewer = {label: given for label, given in METHODS.items() if label != "wild"}
+    assert planned(finished, configfiles=(write_config(finished / "fewer", methods=fewer),)) == ENDS
 
 
-def test_an_optional_data_set_that_is_not_at_hand_is_left_out_with_a_notice(tmp_path: Path) -> None:
-    write_config(tmp_path, datasets={"eight_gaussians": {}, "mnist": {"optional": True}}, raw_data="/nowhere")
-    run = snakemake(tmp_path, "--dry-run")
-    assert run.returncode == 0
-    assert "mnist is left out" in run.stdout + run.stderr
+def test_other_samples_or_measurements_retrain_nothing(finished: Path, planned: Planned, write_config: WriteConfig) -> None:
+    defaults = yaml.safe_load(TINY.read_text())["defaults"]
+    defaults["density"]["evaluation"] = {"grid": 50}
+    defaults["images"]["sampling"]["steps"] = 11
+    changed = write_config(finished / "stages", methods=METHODS, defaults=defaults)
+    evaluated = of_runs("evaluate", "eight_gaussians", LABELS)
+    assert planned(finished, configfiles=(changed,)) == of_runs("sample evaluate", "digits", ON_DIGITS) | evaluated | ENDS
+
+
+def edit_catalogue(project: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = project / "workflow/schemas/catalogue.json"
+    catalogue = json.loads(path.read_text())
+    change(catalogue)
+    path.write_text(json.dumps(catalogue))
+
+
+def test_a_new_figure_retrains_nothing(finished: Path, project: Path, planned: Planned) -> None:
+    edit_catalogue(project, lambda c: c["figures"].update(histories={"title": "Histories", "category": "Data sets", "kinds": ["density"]}))
+    (project / "workflow/report/histories.rst").write_text("A new one.")
+    assert planned(finished, project=project) == {("figure", "dataset=eight_gaussians, figure=histories"), ("all", "")}
+
+
+def bump(*key: str) -> Callable[[dict[str, Any]], None]:
+    def change(catalogue: dict[str, Any]) -> None:
+        for name in key[:-1]:
+            catalogue = catalogue[name]
+        catalogue[key[-1]] += 1
+
+    return change
+
+
+DIGITS_DATA = {("prepare", "dataset=digits"), ("features", "dataset=digits")}
+REVISIONS = {
+    "method": (bump("methods", "pcd", "revision"), of_runs("train sample evaluate", "eight_gaussians", ["pcd", "wild"])),
+    # Samples of every run are drawn by MALA, and PCD trains with it; `wild` trains with ULA.
+    "sampler": (bump("samplers", "mala", "revision"), of_every_run("sample evaluate") | of_runs("train", "eight_gaussians", ["pcd"])),
+    "kernel of training": (bump("samplers", "ula", "revision"), of_runs("train sample evaluate", "eight_gaussians", ["wild"])),
+    "network": (bump("networks", "conv", "revision"), of_runs("train sample evaluate", "digits", ON_DIGITS)),
+    "data set": (bump("datasets", "digits", "revision"), DIGITS_DATA | of_runs("train sample evaluate", "digits", ON_DIGITS)),
+    "metric": (bump("metrics", "mmd", "revision"), of_every_run("evaluate")),
+    "features": (bump("features_revision"), {("features", "dataset=digits")} | of_runs("evaluate", "digits", ON_DIGITS)),
+    "training loop": (bump("training_revision"), of_every_run("train sample evaluate")),
+    "sampling": (bump("sampling_revision"), of_every_run("sample evaluate")),
+    "evaluation": (bump("evaluation_revision"), of_every_run("evaluate")),
+}
+
+
+@pytest.mark.parametrize("name", REVISIONS)
+def test_a_bumped_revision_reruns_what_depends_on_it(finished: Path, project: Path, planned: Planned, name: str) -> None:
+    change, expected = REVISIONS[name]
+    edit_catalogue(project, change)
+    assert planned(finished, project=project) == expected | ENDS
+
+
+def test_a_comment_reruns_nothing(finished: Path, project: Path, planned: Planned) -> None:
+    for path in [project / "Snakefile", *(project / "workflow/rules").glob("*.smk")]:
+        lines = path.read_text().splitlines()
+        # One at the top, and one within every rule.
+        marked = [line for old in lines for line in ([old, "    # A comment."] if old.startswith("rule ") else [old])]
+        path.write_text("\n".join(["# A comment.", *marked]) + "\n")
+    for name in ("environment.yml", "ebmpipe/methods/pcd.py", "ebmpipe/training.py", "ebmpipe/metrics/mmd.py"):
+        path = project / name
+        path.write_text(path.read_text() + "# A comment.\n")
+    config = project / "config.yaml"
+    config.write_text("# A comment.\n" + (finished / "config.yaml").read_text())
+    assert planned(finished, project=project, configfiles=(config,)) == set()
+
+
+def test_the_report_of_finished_results_can_be_made(finished: Path, snakemake: Snakemake) -> None:
+    run = snakemake(finished, "--report", "report.html")
+    assert run.returncode == 0, run.stderr
+    assert (finished / "report.html").stat().st_size > 100_000

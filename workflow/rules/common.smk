@@ -3,27 +3,8 @@ import json
 import shlex
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-from snakemake.logging import logger
+from ebmpipe.planning import Run
 
-from ebmpipe.planning import ConfigError, Plan, Run
-
-SCHEMAS = Path(workflow.basedir) / "workflow/schemas"
-
-
-def make_plan():
-    """The comparison that the config asks for; a bad config ends here, before any job starts."""
-    schema, catalogue = (json.loads((SCHEMAS / name).read_text()) for name in ("config.schema.json", "catalogue.json"))
-    try:
-        return Plan(config, schema, catalogue)
-    except ConfigError as error:
-        files = ", ".join(map(str, workflow.configfiles)) or "the command line"
-        raise WorkflowError(f"The config ({files}) cannot be run. {error}") from None
-
-
-PLAN = make_plan()
-for notice in PLAN.notices:
-    logger.warning(notice)
 RESULTS = str(PLAN.results)
 RUN = f"{RESULTS}/runs/{{dataset}}/{{label}}/seed{{seed}}"
 DATA = f"{RESULTS}/data/{{dataset}}"

@@ -15,7 +15,7 @@ rule prepare:
         raw=raw_option,
         revision=data_revision,
     shell:
-        "ebmpipe prepare --dataset {wildcards.dataset} --results {params.results:q} {params.raw}" " > {log} 2>&1"
+        "ebmpipe prepare --dataset {wildcards.dataset} --results {params.results:q} {params.raw}" " > {log:q} 2>&1"
 
 
 rule features:
@@ -37,4 +37,4 @@ rule features:
         results=results_folder,
         revision=PLAN.catalogue["features_revision"],
     shell:
-        "ebmpipe features --dataset {wildcards.dataset} --results {params.results:q}" " > {log} 2>&1"
+        "ebmpipe features --dataset {wildcards.dataset} --results {params.results:q}" " > {log:q} 2>&1"

@@ -23,4 +23,4 @@ rule evaluate:
         revisions=stage_setting(PLAN.evaluation_revisions),
     shell:
         "ebmpipe evaluate --dataset {wildcards.dataset} --label {wildcards.label} --seed {wildcards.seed}"
-        " --settings {params.settings:q} --results {params.results:q} > {log} 2>&1"
+        " --settings {params.settings:q} --results {params.results:q} > {log:q} 2>&1"

@@ -38,7 +38,7 @@ rule collect:
         results=results_folder,
         runs=COMPARISON,
     shell:
-        "ebmpipe collect --runs {params.runs:q} --results {params.results:q} > {log} 2>&1"
+        "ebmpipe collect --runs {params.runs:q} --results {params.results:q} > {log:q} 2>&1"
 
 
 rule figure:
@@ -71,7 +71,7 @@ rule figure:
         caption=figure_caption,
     shell:
         "ebmpipe figure {wildcards.figure} --dataset {wildcards.dataset} --runs {params.runs:q}"
-        " --out {params.out:q} --results {params.results:q} > {log} 2>&1"
+        " --out {params.out:q} --results {params.results:q} > {log:q} 2>&1"
 
 
 rule overview_figure:
@@ -100,7 +100,7 @@ rule overview_figure:
         out=without_suffix,
         caption=figure_caption,
     shell:
-        "ebmpipe figure {wildcards.figure} --runs {params.runs:q} --out {params.out:q} --results {params.results:q}" " > {log} 2>&1"
+        "ebmpipe figure {wildcards.figure} --runs {params.runs:q} --out {params.out:q} --results {params.results:q}" " > {log:q} 2>&1"
 
 
 rule overview:
@@ -121,4 +121,4 @@ rule overview:
     params:
         results=results_folder,
     shell:
-        "ebmpipe overview --results {params.results:q} > {log} 2>&1"
+        "ebmpipe overview --results {params.results:q} > {log:q} 2>&1"

@@ -20,4 +20,4 @@ rule sample:
         revisions=stage_setting(PLAN.sampling_revisions),
     shell:
         "ebmpipe sample --dataset {wildcards.dataset} --label {wildcards.label} --seed {wildcards.seed}"
-        " --settings {params.settings:q} --results {params.results:q} > {log} 2>&1"
+        " --settings {params.settings:q} --results {params.results:q} > {log:q} 2>&1"

@@ -29,4 +29,4 @@ rule train:
         "ebmpipe train --dataset {wildcards.dataset} --label {wildcards.label} --seed {wildcards.seed}"
         " --method {params.method:q} --settings {params.settings:q} --network {params.network:q}"
         " --gradient-evaluations {params.budget} --requires {params.requires:q} --revisions {params.revisions:q}"
-        " --results {params.results:q} > {log} 2>&1"
+        " --no-picture --results {params.results:q} > {log:q} 2>&1"

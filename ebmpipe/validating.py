@@ -1,0 +1,110 @@
+"""The check command: a config planned, and every run's method made once, untrained, to hear what only its code knows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ebmpipe.checking import ConfigError, in_words
+from ebmpipe.planning import Plan, Run
+
+#: Generated files below the project's folder that a plan is made from.
+SCHEMA, CATALOGUE = "workflow/schemas/config.schema.json", "workflow/schemas/catalogue.json"
+
+
+def make_plan(config: dict[str, Any], project: Path) -> Plan:
+    """The plan of a config, by the catalogue of a checkout.
+
+    Raises:
+        FileNotFoundError: if ``project`` is no checkout.
+        ConfigError: if the config cannot be run.
+    """
+    if not (project / CATALOGUE).is_file():
+        raise FileNotFoundError(f"{project.absolute()} is not the project's folder: there is no {CATALOGUE} in it; say --project")
+    schema, catalogue = (json.loads((project / name).read_text()) for name in (SCHEMA, CATALOGUE))
+    return Plan(config, schema, catalogue)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the runs of one label on one data set come to.
+
+    Attributes:
+        dataset: the data set.
+        label: the label.
+        seeds: the seeds.
+        updates: updates of each run; 0 for controls.
+        parameters: numbers that each run learns.
+    """
+
+    dataset: str
+    label: str
+    seeds: list[int]
+    updates: int
+    parameters: int
+
+
+def check_runs(plan: Plan) -> Iterator[Checked]:
+    """Make the method of every label on every data set, with the untrained ones it builds on, and count its updates.
+
+    Takes nominal data of mean 0 and standard deviation 1, as nothing is prepared yet.
+
+    Raises:
+        ConfigError: if a method cannot be made, its energy does not take the data, or its budget or batches do not fit.
+    """
+    import torch
+
+    from ebmpipe import registry
+    from ebmpipe.config import RunConfig, SamplingConfig
+    from ebmpipe.loading import resolve
+    from ebmpipe.methods.base import Method, NoEnergy, build, build_kernel
+    from ebmpipe.spec import DataSpec
+    from ebmpipe.training import iterations_within
+
+    for dataset, labels in plan.labels.items():
+        source = registry.load("data", dataset)
+        entropy = 0.0 if source.kind == "density" else None
+        spec = DataSpec(dataset, source.kind, source.shape, 0.0, 1.0, source.levels, source.classes, entropy, Path(dataset))
+        built: dict[str, Method] = {}
+
+        def made(run: Run, spec: DataSpec = spec, built: dict[str, Method] = built) -> Method:
+            if run.label not in built:
+                config = resolve(RunConfig.model_validate(plan.run_settings(run)))
+                required = {role: made(other) for role, other in plan.required(run).items()}
+                built[run.label] = build(config.method, spec, config.settings, run.seed, network=config.network, required=required)
+            return built[run.label]
+
+        for label in labels:
+            run = Run(dataset, label, plan.seeds[dataset][0])
+            examples, budget = source.sizes["train"], plan.run_settings(run)["gradient_evaluations"]
+            try:
+                method = made(run)
+                updates = iterations_within(method, budget)
+                if updates and method.config.batch_size > examples:
+                    raise ValueError(f"batch_size {method.config.batch_size} exceeds the {examples} training examples")
+                with torch.no_grad():
+                    method.energy(torch.zeros(2, *spec.shape))
+            except NoEnergy:
+                pass
+            except Exception as error:
+                # Whatever it is, and a member of the user's own may raise anything, it would end every job of this label.
+                name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+                raise ConfigError(f"{label} on {dataset} cannot be trained: {name}{in_words(error)}", ("methods", label)) from error
+            learned = sum(parameter.numel() for parameter in method.parameters() if parameter.requires_grad)
+            yield Checked(dataset, label, plan.seeds[dataset], updates, learned)
+        build_kernel(SamplingConfig.model_validate(plan.sampling_settings(dataset)).kernel)
+
+
+def summary(plan: Plan, checked: list[Checked]) -> str:
+    """What the config comes to, for people: data sets, their labels with updates and parameters, what is left out."""
+    lines = []
+    for dataset in plan.datasets:
+        lines.append(f"{dataset}: seeds {', '.join(map(str, plan.seeds[dataset]))}")
+        for one in checked:
+            if one.dataset == dataset:
+                what = f"{one.updates:9,} updates, {one.parameters:11,} parameters" if one.updates else f"{'nothing to train':>16}"
+                lines.append(f"  {one.label:16} {what}")
+    return "\n".join([*lines, *plan.notices, f"{len(plan.runs)} runs; nothing wrong was found"])

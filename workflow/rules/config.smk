@@ -1,0 +1,63 @@
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.logging import logger
+
+from ebmpipe.checking import ConfigError
+from ebmpipe.config_files import located, read_config
+from ebmpipe.planning import Plan
+
+SCHEMAS = Path(workflow.basedir) / "workflow/schemas"
+GIVEN = workflow.config_settings.configfiles or [Path(workflow.basedir) / "config/config.yaml"]
+
+
+def stop(message):
+    """End with a message of ours and nothing else; a WorkflowError would add where in these files it was raised."""
+    logger.error(message)
+    sys.exit(1)
+
+
+def read_config_files():
+    """The config files, with the line of every key, before Snakemake's more lenient reading."""
+    try:
+        return [read_config(Path(path)) for path in GIVEN]
+    except ConfigError as error:
+        stop(f"The config cannot be run. {error}")
+
+
+def make_plan():
+    """The comparison that the config asks for; a bad config ends here, before any job starts."""
+    schema, catalogue = (json.loads((SCHEMAS / name).read_text()) for name in ("config.schema.json", "catalogue.json"))
+    try:
+        return Plan(config, schema, catalogue)
+    except ConfigError as error:
+        stop(f"The config cannot be run. {located(error, CONFIG_FILES, workflow.config_settings.config)}")
+
+
+def check_runs():
+    """Let a process of its own make every run's method, untrained: what only their code knows of the config is said before any job."""
+    if importlib.util.find_spec("torch") is None:
+        logger.warning("torch is not installed beside snakemake, so what only the code of a method knows of the config is left to the jobs")
+        return
+    command = [sys.executable, "-m", "ebmpipe.cli", "check", "-", "--project", workflow.basedir]
+    done = subprocess.run(command, input=yaml.safe_dump(config, sort_keys=False), capture_output=True, text=True)
+    if done.returncode:
+        names = ", ".join(file.name for file in CONFIG_FILES)
+        stop(f"The config ({names}) cannot be run. {done.stderr.strip().removeprefix('ebmpipe: ')}")
+
+
+CONFIG_FILES = read_config_files()
+
+# A config given with --configfile stands alone; it is not laid over the default one.
+if not workflow.config_settings.configfiles:
+
+    configfile: str(GIVEN[0])
+
+
+PLAN = make_plan()
+for notice in PLAN.notices:
+    logger.warning(notice)
