@@ -24,7 +24,7 @@ Label = Annotated[str, typer.Option(help="Row of the tables, by default the meth
 Seed = Annotated[int, typer.Option(min=0, help="Root of every random stream of the run.")]
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")]
 Json = Annotated[str | None, typer.Option(help="Settings as JSON; defaults where absent.")]
-Raw = Annotated[Path | None, typer.Option(envvar="EBMPIPE_DATA_DIR", help="Folder of raw data files.")]
+Raw = Annotated[Path | None, typer.Option(envvar="EBMPIPE_DATA_DIR", help="Folder of raw data files; ~/.cache/ebmpipe is looked into too.")]
 
 
 def parsed(text: str | None) -> dict[str, Any]:
@@ -52,21 +52,22 @@ def methods() -> None:
 
 
 @app.command()
-def datasets() -> None:
-    """List the data sets."""
+def datasets(raw: Raw = None) -> None:
+    """List the data sets, and where the raw files of each are."""
     from ebmpipe import registry
 
     for name, dataset in registry.load_all("data").items():
-        print(f"{name:18} {dataset.kind:8} {'x'.join(map(str, dataset.shape)):8} {dataset.title}")
+        print(f"{name:18} {dataset.kind:8} {'x'.join(map(str, dataset.shape)):8} {dataset.title:16} {dataset.whereabouts(raw)}")
 
 
 @app.command()
 def prepare(dataset: DatasetOption, results: Results = Path("results"), raw: Raw = None) -> None:
-    """Make a data set's fixed splits and its data card."""
+    """Make a data set's fixed splits and its data card, or make them again where they are damaged; raw files may be downloaded."""
+    from ebmpipe.preparing import FILES, repair
     from ebmpipe.preparing import prepare as run
 
     out = results / "data" / dataset
-    card = run(dataset, out, raw)
+    card = (repair if any((out / file).exists() for file in FILES) else run)(dataset, out, raw)
     print(f"{out}: {', '.join(f'{count} {split}' for split, count in card['counts'].items())}")
 
 
@@ -92,12 +93,18 @@ def train(
     gradient_evaluations: Annotated[int | None, typer.Option(min=1, help="Training budget.")] = None,
     requires: Annotated[str | None, typer.Option(help='Labels of the runs it builds on, as JSON: {"backbone": "flow"}.')] = None,
     revisions: Annotated[str | None, typer.Option(help="Revisions of the members used, as JSON; written by the workflow.")] = None,
+    picture: Annotated[bool, typer.Option(help="End with picture.png in the run's folder: data, model and training curves.")] = True,
     raw: Raw = None,
     results: Results = Path("results"),
     device: Device = "auto",
+    checkpoint_period: Annotated[
+        float, typer.Option(min=0, envvar="EBMPIPE_CHECKPOINT_PERIOD", help="Seconds between checkpoints.")
+    ] = 30.0,
 ) -> None:
-    """Train one run, or go on with an interrupted one."""
+    """Train one run, or go on with an interrupted one. What is not given is as in the default comparison (config/config.yaml)."""
     from ebmpipe.config import RunConfig
+    from ebmpipe.preparing import ensure_prepared
+    from ebmpipe.starting_points import announced, completed
     from ebmpipe.training import train as run
 
     given: dict[str, Any] = {
@@ -113,14 +120,19 @@ def train(
         given["network"] = parsed(network)
     if gradient_evaluations is not None:
         given["gradient_evaluations"] = gradient_evaluations
+    for line in announced(given):
+        print(line, file=sys.stderr)
     folder = results / "data" / dataset
-    if not (folder / "card.json").exists():
-        from ebmpipe.preparing import prepare as prepare_data
-
-        prepare_data(dataset, folder, raw)
-    done = run(RunConfig.model_validate(given), folder, results, device)
+    ensure_prepared(dataset, folder, raw)
+    done = run(RunConfig.model_validate(completed(given)), folder, results, device, checkpoint_period)
     ledger = done.ledger
     print(f"{done.path}: {ledger['status']} at step {ledger['step']}" + (f" ({ledger['reason']})" if ledger["reason"] else ""))
+    (done / "picture.png").unlink(missing_ok=True)
+    if picture:
+        from ebmpipe.glance import take_glance
+
+        path, lines = take_glance(done, folder, device)
+        print(*lines, f"picture: {path}", sep="\n")
 
 
 @app.command()
@@ -132,13 +144,16 @@ def sample(
     results: Results = Path("results"),
     device: Device = "auto",
 ) -> None:
-    """Draw samples from a trained run."""
+    """Draw samples from a trained run. What is not given is as in the default comparison (config/config.yaml)."""
     from ebmpipe.config import SamplingConfig
+    from ebmpipe.layers import merged
     from ebmpipe.runs import RunFolder
     from ebmpipe.sampling import sample as run
+    from ebmpipe.starting_points import starting_point
 
     folder = RunFolder.of(results, dataset, label, seed)
-    run(folder, results / "data" / dataset, SamplingConfig.model_validate(parsed(settings)), device)
+    config = SamplingConfig.model_validate(merged(starting_point(dataset).get("sampling"), parsed(settings)))
+    run(folder, results / "data" / dataset, config, device)
     print(folder / "samples.safetensors")
 
 
@@ -199,6 +214,48 @@ def overview(results: Results = Path("results")) -> None:
 
 
 @app.command()
+def verify(
+    results: Results = Path("results"),
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Prepare damaged data again; remove what else is damaged, and what was made from it.")
+    ] = False,
+    raw: Raw = None,
+) -> None:
+    """Check every file of a results folder against its checksum."""
+    from ebmpipe import verifying
+
+    looked, found = 0, 0
+    for item in verifying.verify(results):
+        if isinstance(item, Path):
+            looked += 1
+            continue
+        found += 1
+        print(item.problem)
+        if repair:
+            print(f"  {verifying.repair(item, results, raw)}")
+    print(f"{results}: looked at {looked} folders, found {found} damaged")
+    if found and not repair:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(
+    config: Annotated[Path | None, typer.Option(help="Config to examine in place of those in config/.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Results folder; by default the config's.")] = None,
+    raw: Raw = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Say what a bug report needs, and what is missing for which experiment. Exit code 1 if something essential is broken."""
+    from ebmpipe import findings
+    from ebmpipe.doctor import examined
+
+    found = examined(results, raw, config)
+    print(json.dumps(findings.as_json(found), indent=2) if as_json else findings.as_text(found))
+    if any(finding.state == "broken" for finding in found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def schema(
     project: Annotated[Path, typer.Option(help="The project's folder.")] = Path(),
 ) -> None:
@@ -207,6 +264,29 @@ def schema(
 
     for path in catalogue.write(project):
         print(path)
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Argument(help="A config; - reads one from standard input.")] = Path("config/config.yaml"),
+    project: Annotated[Path, typer.Option(help="The project's folder.")] = Path(),
+    syntax: Annotated[bool, typer.Option("--syntax", help="Look only whether the file can be read.")] = False,
+) -> None:
+    """Say what a config comes to, or what is wrong with it, before anything runs: every run's method is made once, untrained."""
+    from ebmpipe.checking import ConfigError
+    from ebmpipe.config_files import located, parse, read_config
+
+    piped = str(config) == "-"
+    file = parse(sys.stdin.read(), "standard input") if piped else read_config(config)
+    if not syntax:
+        from ebmpipe.validating import check_runs, make_plan, summary
+
+        try:
+            plan = make_plan(file.content, project)
+            print(summary(plan, list(check_runs(plan))))
+        except ConfigError as error:
+            # What is piped has no lines that its author knows.
+            raise error if piped else ValueError(located(error, [file])) from error
 
 
 def main() -> None:
@@ -219,8 +299,14 @@ def main() -> None:
         os.environ.setdefault(variable, value)
     try:
         app()
-    except (ValueError, FileNotFoundError) as error:
-        print(f"ebmpipe: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        from ebmpipe.checking import in_words
+
+        print(f"ebmpipe: {in_words(error)}", file=sys.stderr)
+        sys.exit(1)
+    except ImportError as error:
+        # Even this command line needs packages that may be missing or broken.
+        print(f"ebmpipe: {error}: the installation is damaged; `python -m ebmpipe.doctor` says what to do", file=sys.stderr)
         sys.exit(1)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ebmpipe import registry
-from ebmpipe.files import read_arrays, read_json
+from ebmpipe.data.prepared import Prepared
 from ebmpipe.report import ranking, style
 from ebmpipe.report.frames import compute_frame, metrics_frame, read_tables
 from ebmpipe.report.reading import CONTROLS, Run, Runs, check_runs, runs_of
@@ -76,19 +76,24 @@ class Context:
         return style.looks((label for labels in self.runs.values() for label in labels), controls)
 
     @cached_property
+    def prepared(self) -> Prepared:
+        """The data set's folder, checked."""
+        return Prepared(self.results / "data" / self.id, self.id)
+
+    @property
     def card(self) -> dict[str, Any]:
         """The data set's card."""
-        return dict(read_json(self.results / "data" / self.id / "card.json"))
+        return self.prepared.card
 
     @cached_property
     def spec(self) -> DataSpec:
         """The data set as models see it."""
-        return DataSpec.from_card(self.results / "data" / self.id)
+        return self.prepared.spec
 
     @cached_property
     def data(self) -> dict[str, np.ndarray]:
         """The prepared arrays: vectors, or image levels."""
-        return read_arrays(self.results / "data" / self.id / "data.safetensors")[0]
+        return self.prepared.arrays()
 
     def row(self, label: str) -> ranking.Row:
         """A label's row of the summary."""

@@ -14,9 +14,9 @@ import pytest
 
 from ebmpipe import collecting, registry
 from ebmpipe.report import base, style
-from ebmpipe.report.figures.samples import mosaic
+from ebmpipe.report.curves import smooth
 from ebmpipe.report.figures.summary import efficient, scale_of
-from ebmpipe.report.figures.training import smooth
+from ebmpipe.report.pictures import mosaic
 
 World = tuple[Path, dict[str, dict[str, list[int]]]]
 KINDS = {"eight_gaussians": "density", "blobs": "images", "cloud": "vectors"}

@@ -7,7 +7,7 @@ import numpy as np
 
 from ebmpipe.metrics.nearest_neighbours import neighbours
 from ebmpipe.report.base import Context, Figure
-from ebmpipe.report.figures.samples import grey, mosaic
+from ebmpipe.report.pictures import grey, mosaic
 from ebmpipe.report.style import balanced, bare, panels, say
 
 PAIRS = 10

@@ -7,27 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ebmpipe.report.base import Context, Figure
-from ebmpipe.report.figures.densities import true_density, window
+from ebmpipe.report.figures.densities import true_density
+from ebmpipe.report.pictures import grey, mosaic, window
 from ebmpipe.report.style import INK, MUTED, balanced, bare, panels, say
 
 POINTS = 1500
-
-
-def grey(images: np.ndarray, levels: int | None) -> np.ndarray:
-    """Images (n, c, h, w) in model space, or as integer levels, to [0, 1]."""
-    unit = images / (max(2, levels or 256) - 1) if levels and np.issubdtype(images.dtype, np.integer) else (images + 1) / 2
-    return np.asarray(np.clip(unit, 0, 1), dtype=float)
-
-
-def mosaic(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
-    """Images (n, c, h, w) in [0, 1] on a white sheet, (H, W, 3)."""
-    n, channels, height, width = images.shape
-    rows = -(-n // columns)
-    sheet = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, 3))
-    for index, image in enumerate(images):
-        top, left = index // columns * (height + gap), index % columns * (width + gap)
-        sheet[top : top + height, left : left + width] = np.moveaxis(image[:3] if channels >= 3 else image[:1].repeat(3, 0), 0, -1)
-    return sheet
 
 
 class Samples(Figure):

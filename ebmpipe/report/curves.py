@@ -1,0 +1,84 @@
+"""Training curves: what is read from a run's history and how one quantity is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter
+
+from ebmpipe.report.reading import Run
+from ebmpipe.report.style import Look, plain_log
+
+CLOCK = ["step", "gradient_evaluations", "wall_s"]
+TITLES = {
+    "energy_gap": "energy gap: data minus negatives (nats)",
+    "gradient_norm": "gradient norm",
+    "loss": "loss",
+    "age": "age of the chains (steps)",
+}
+LOGARITHMIC = {"gradient_norm"}
+
+
+def curves_of(run: Run) -> pd.DataFrame:
+    """A run's history, with the gap of the energies where both are there in place of them."""
+    history = run.history.copy()
+    if {"energy_data", "energy_negative"} <= set(history):
+        history["energy_gap"] = history["energy_data"] - history["energy_negative"]
+        # A contrastive loss is the gap itself, and needs no second panel.
+        same = "loss" in history and np.allclose(history["loss"], history["energy_gap"], equal_nan=True)
+        history = history.drop(columns=["energy_data", "energy_negative"] + ["loss"] * same)
+    return history
+
+
+def title_of(name: str) -> str:
+    """What a panel calls a quantity of the history."""
+    return TITLES.get(name, name.replace("_", " "))
+
+
+def smooth(series: pd.Series[float]) -> pd.Series[float]:
+    """Running median over a twentieth of the curve; a monotone curve has no noise, and its ends would bend."""
+    if series.is_monotonic_increasing or series.is_monotonic_decreasing:
+        return series
+    return series.rolling(max(1, len(series) // 20), center=True, min_periods=1).median()
+
+
+def curve(axes: Axes, runs: Iterable[Run], histories: Iterable[pd.DataFrame], name: str, look: Look, band: bool) -> None:
+    """Median over the finished seeds, their range if ``band``, and every diverged seed up to its end."""
+    finished = []
+    for run, history in zip(runs, histories, strict=True):
+        if name not in history or history[name].notna().sum() == 0:
+            continue
+        series = history.set_index("gradient_evaluations")[name].replace([np.inf, -np.inf], np.nan).dropna()
+        if run.diverged:
+            axes.plot(series.index, series, color=look.colour, linestyle=look.line, linewidth=0.8, alpha=0.7)
+            axes.plot(series.index[-1:], series.iloc[-1:], "X", color=look.colour, markersize=6, markeredgecolor="white", zorder=4)
+        else:
+            finished.append(smooth(series[~series.index.duplicated()]))
+    if finished:
+        together = pd.concat(finished, axis=1).sort_index().interpolate(limit_area="inside", method="index")
+        if len(finished) > 1 and band:
+            axes.fill_between(together.index, together.min(axis=1), together.max(axis=1), color=look.colour, alpha=0.18, linewidth=0)
+        axes.plot(together.index, together.median(axis=1), color=look.colour, linestyle=look.line, linewidth=1.2)
+
+
+def limits(axes: Axes, histories: Iterable[pd.DataFrame], name: str) -> None:
+    """Leave the wild first updates, and a diverging last one, outside the frame."""
+    values = np.concatenate([history[name].to_numpy(dtype=float) for history in histories if name in history])
+    values = values[np.isfinite(values)]
+    if len(values) and name not in LOGARITHMIC:
+        low, high = np.quantile(values, [0.01, 0.99])
+        margin = 0.08 * (high - low) or 1.0
+        axes.set_ylim(max(values.min(), low - margin) - margin / 2, min(values.max(), high + margin) + margin / 2)
+
+
+def frame(axes: Axes, name: str, title: str, histories: Iterable[pd.DataFrame]) -> None:
+    """Frame a panel that shows the quantity ``name`` of ``histories`` against gradient evaluations: title, scale and limits."""
+    axes.set_title(title)
+    if name in LOGARITHMIC:
+        axes.set_yscale("log")
+        plain_log(axes.yaxis, *axes.get_ylim())
+    limits(axes, histories, name)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
