@@ -43,7 +43,7 @@ def suggestion(name: str, choices: Iterable[str]) -> str:
     choices = sorted(choices)
     near = get_close_matches(name, choices, n=1)
     return (f" Did you mean {near[0]!r}?" if near else "") + (
-        f" Valid: {', '.join(choices)}" if choices else " There is none to choose from"
+        f" Valid: {', '.join(choices)}" if choices else " There is none to choose from."
     )
 
 
@@ -173,11 +173,7 @@ def explanation(error: ValidationError) -> str:
         case "enum":
             return f"{value!r} is unknown.{suggestion(str(value), map(str, limit))}"
         case "pattern":
-            return (
-                f"{value!r} is no id: lower-case letters, digits and _, starting with a letter"
-                if "a-z" in limit
-                else f"{value!r} {WRITABLE}"
-            )
+            return f"{value!r} {IDENTIFIER if 'a-z' in limit else WRITABLE}"
         case "minimum":
             return f"{value} is below the minimum of {limit}"
         case "maximum":
@@ -219,9 +215,7 @@ def check(value: Any, schema: Mapping[str, Any], at: Callable[[Key], Key] = lamb
         for name in error.instance:
             place = at((*inside, name))
             if ids is not None and not ids.is_valid({name: None}):
-                raise ConfigError(
-                    f"{dotted(place[:-1])}: {name!r} is no id: lower-case letters, digits and _, starting with a letter", place
-                )
+                raise ConfigError(f"{dotted(place[:-1])}: {name!r} {IDENTIFIER}", place)
             if ids is None:
                 one_of(name, valid, place[:-1], place)
     if error.validator == "required":

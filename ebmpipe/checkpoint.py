@@ -23,8 +23,8 @@ SUFFIX = ".safetensors"
 def checkpoint_key(config: dict[str, Any], inputs: dict[str, str], machine: dict[str, str]) -> str:
     """Names the training run that a checkpoint belongs to.
 
-    Another setting, revision, input (by checksum), kind of device or version of torch gives another key: from none of them would the
-    run go on to the same numbers.
+    Another setting, revision, input (by checksum), model of device, number of threads or version of torch gives another key: from none
+    of them would the run surely go on to the same numbers.
     """
     return digest({"config": config, "inputs": inputs, "machine": machine})[:16]
 

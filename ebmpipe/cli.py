@@ -196,12 +196,15 @@ def figure(
     runs: RunsOption,
     out: Annotated[Path, typer.Option(help="Path of the picture without .png and .pdf.")],
     dataset: Annotated[str | None, typer.Option(help="Id of the data set; none for figures that span all.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Labels in the order of their colours, with commas between, where it is not that of --runs.")
+    ] = None,
     results: Results = Path("results"),
 ) -> None:
     """Draw one figure as PNG and PDF."""
     from ebmpipe.report.base import draw
 
-    draw(name, results, dataset, parsed(runs), out)
+    draw(name, results, dataset, parsed(runs), out, None if labels is None else [label for label in labels.split(",") if label])
     print(f"{out}.png")
 
 
@@ -224,7 +227,7 @@ def verify(
     """Check every file of a results folder against its checksum."""
     from ebmpipe import verifying
 
-    looked, found = 0, 0
+    looked, found, mended = 0, 0, 0
     for item in verifying.verify(results):
         if isinstance(item, Path):
             looked += 1
@@ -232,9 +235,13 @@ def verify(
         found += 1
         print(item.problem)
         if repair:
-            print(f"  {verifying.repair(item, results, raw)}")
-    print(f"{results}: looked at {looked} folders, found {found} damaged")
-    if found and not repair:
+            try:
+                print(f"  {verifying.repair(item, results, raw)}")
+                mended += 1
+            except (ValueError, OSError) as error:
+                print(f"  this cannot be mended: {error}")
+    print(f"{results}: looked at {looked} folders, found {found} damaged" + (f", mended {mended}" if repair else ""))
+    if found > mended:
         raise typer.Exit(1)
 
 

@@ -9,13 +9,13 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 from ebmpipe.findings import Finding, State
 from ebmpipe.provenance import commit, versions
+from ebmpipe.writable import writable
 
 #: Distributions that are imported by another name.
 MODULES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
@@ -162,15 +162,10 @@ def devices() -> Iterator[Finding]:
 
 def folder_for_results(results: Path) -> Iterator[Finding]:
     """Whether results can be written, and the room for them."""
-    there = results.absolute()
-    while not there.exists():
-        there = there.parent
-    try:
-        with tempfile.NamedTemporaryFile(dir=there, prefix=".ebmpipe-doctor-"):
-            pass
-    except OSError as error:
-        advice = f"{results} cannot be written ({there}: {error.strerror}): name another folder by --results, or `results:` in the config"
-        yield Finding("results", "folder", f"{results} cannot be written: {error.strerror}", "broken", advice)
+    there, reason = writable(results)
+    if reason is not None:
+        advice = f"{results} cannot be written ({there}: {reason}): name another folder by --results, or `results:` in the config"
+        yield Finding("results", "folder", f"{results} cannot be written: {reason}", "broken", advice)
         return
     yield Finding("results", "folder", f"{results}, {'can be written' if there == results.absolute() else 'will be made'}")
     free = shutil.disk_usage(there).free / 1e9

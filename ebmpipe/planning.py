@@ -13,6 +13,7 @@ from typing import Any
 from ebmpipe.checking import ConfigError, Key, check, dotted, one_of, plain
 from ebmpipe.data.fetching import candidates, folders
 from ebmpipe.layers import Layered, Settings, merged
+from ebmpipe.writable import writable
 
 #: Keys whose values are mappings, below a label or a data set.
 SECTIONS = ("settings", "requires", "sampling", "evaluation")
@@ -66,6 +67,17 @@ class Run:
     dataset: str
     label: str
     seed: int
+
+
+def check_results(plan: Plan) -> None:
+    """Refuse a folder of results that cannot be written, or made.
+
+    Raises:
+        ConfigError: if so.
+    """
+    there, reason = writable(plan.results)
+    if reason is not None:
+        raise ConfigError(f"results: {plan.results} cannot be written ({there}: {reason}); name another folder", ("results",))
 
 
 class Plan:
@@ -267,6 +279,7 @@ class Plan:
         for place in self._places(kind, dataset):
             given = self._said(place).get("network")
             # null is the network of the kind of data: what a layer below says of it, if anything.
+            self._check_member_layer("networks", "network", place, layered)
             layered.lay({"network": given} if given else None, place)
         network, key = layered.value["network"], layered.at(("network", "name"))
         if ":" in network["name"]:
@@ -279,6 +292,22 @@ class Plan:
         check(network.get("settings", {}), entry["schema"], lambda inner: layered.at(("network", "settings", *inner)))
         settings = merged(entry["defaults"], network.get("settings"))
         return network | {"settings": settings}, {f"network:{network['name']}": entry["revision"]}
+
+    def _check_member_layer(self, members: str, role: str, key: Key, below: Layered) -> None:
+        """Check what one layer says of the settings of its kernel or network; by itself, as what is laid over it may hide a mistake.
+
+        Args:
+            members: ``samplers`` or ``networks`` of the catalogue.
+            role: ``kernel`` or ``network``, the key that names the member.
+            key: where the layer stands.
+            below: what is laid below it, which may say of which member the settings are.
+        """
+        given = self._said(key).get(role) or {}
+        name = given.get("name", below.value.get(role, {}).get("name"))
+        entry = self.catalogue[members].get(name)
+        if entry is not None:
+            # What this layer need not say, another may.
+            check(given.get("settings", {}), {**entry["schema"], "required": []}, lambda inner: (*key, role, "settings", *inner))
 
     def _places(self, kind: str | None, dataset: str | None) -> list[Key]:
         """Where the config speaks of a data set: of its kind, and of itself."""
@@ -310,6 +339,7 @@ class Plan:
         for place in places:
             if entry:
                 self._check_layer(place, entry["schema"])
+                self._check_member_layer("samplers", "kernel", place, layered)
             layered.lay(self._said(place), place)
         if not entry:
             return layered.value, imported(self.method_of(label), ("methods", label, "method"))
@@ -346,6 +376,7 @@ class Plan:
         layered = Layered().lay(self.catalogue["defaults"][stage])
         for place in self._places(kind, dataset):
             self._check_layer((*place, stage), self.catalogue["schemas"][stage])
+            self._check_member_layer("samplers", "kernel", (*place, stage), layered)
             layered.lay(self._said((*place, stage)), (*place, stage))
         settings = layered.value
         if stage == "sampling":

@@ -31,9 +31,12 @@ def load(package: str, name: str) -> Any:
     if ":" in name:
         module_name, _, class_name = name.partition(":")
         try:
-            return getattr(importlib.import_module(module_name), class_name)
+            found = getattr(importlib.import_module(module_name), class_name)
         except (ImportError, AttributeError) as error:
             raise UnknownMember(f"cannot import {name!r} as one of the {package}: {error}") from error
+        if not hasattr(found, "Config"):
+            raise UnknownMember(f"{name!r} is none of the {package}: it has no Config, the class of its settings")
+        return found
     if name not in names(package):
         near = get_close_matches(name, names(package), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

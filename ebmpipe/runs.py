@@ -110,16 +110,16 @@ class RunFolder:
 
     def undo(self, stage: str) -> list[str]:
         """Remove what a stage and those after it wrote, and their entries in the ledger; returns the names of the files."""
+        ledger = None if stage == STAGES[0] else self.ledger
         removed = [name for later in STAGES[STAGES.index(stage) :] for name in FILES[later] if (self / name).exists()]
-        if stage == STAGES[0]:
+        if ledger is None:
             (self / "run.json").unlink(missing_ok=True)
         else:
-            ledger = self.ledger
             forget(ledger, stage)
             write_signed(self / "run.json", ledger | outcome(ledger))
         for name in removed:
             (self / name).unlink()
-        return removed
+        return [*(["run.json"] if ledger is None else []), *removed]
 
     def verified(self, name: str) -> Path:
         """The path of a file whose bytes are those recorded.

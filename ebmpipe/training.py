@@ -22,7 +22,7 @@ from ebmpipe.loading import make_run, required_folders, resolve
 from ebmpipe.methods.base import Method
 from ebmpipe.optimisation import Diverged
 from ebmpipe.progress import Progress
-from ebmpipe.provenance import Stopwatch, choose_device, commit, versions
+from ebmpipe.provenance import Stopwatch, choose_device, commit, device_name, versions
 from ebmpipe.runs import FILES, RunFolder
 from ebmpipe.seeding import torch_generator
 
@@ -146,7 +146,7 @@ def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device:
     batches = Batches(data, method.config.batch_size, config.seed, device) if iterations else None
     generator = torch_generator(config.seed, "noise", device=device)
 
-    machine = {"device": torch.device(device).type, "torch": torch.__version__}
+    machine = {"device": device_name(device), "threads": str(torch.get_num_threads()), "torch": torch.__version__}
     checkpoint_path = folder / f"checkpoints/{checkpoint_key(settings, made_from, machine)}.safetensors"
     history: list[Row] = []
     last_row: Row | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ebmpipe.checking import ConfigError, in_words
-from ebmpipe.planning import Plan, Run
+from ebmpipe.planning import Plan, Run, check_results
 
 #: Generated files below the project's folder that a plan is made from.
 SCHEMA, CATALOGUE = "workflow/schemas/config.schema.json", "workflow/schemas/catalogue.json"
@@ -25,7 +25,9 @@ def make_plan(config: dict[str, Any], project: Path) -> Plan:
     if not (project / CATALOGUE).is_file():
         raise FileNotFoundError(f"{project.absolute()} is not the project's folder: there is no {CATALOGUE} in it; say --project")
     schema, catalogue = (json.loads((project / name).read_text()) for name in (SCHEMA, CATALOGUE))
-    return Plan(config, schema, catalogue)
+    plan = Plan(config, schema, catalogue)
+    check_results(plan)
+    return plan
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,10 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
             learned = sum(parameter.numel() for parameter in method.parameters() if parameter.requires_grad)
             yield Checked(dataset, label, plan.seeds[dataset], updates, learned)
         build_kernel(SamplingConfig.model_validate(plan.sampling_settings(dataset)).kernel)
+        for name in plan.evaluation_settings(dataset)["metrics"] or ():
+            if not registry.load("metrics", name)().applies(spec):
+                text = f"datasets.{dataset}.evaluation.metrics: {name} means nothing on {dataset}, which is {spec.kind}"
+                raise ConfigError(text, ("datasets", dataset))
 
 
 def summary(plan: Plan, checked: list[Checked]) -> str:

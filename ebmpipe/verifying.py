@@ -59,12 +59,16 @@ def verify(results: Path) -> Iterator[Path | Finding]:
         raise FileNotFoundError(f"{results} does not exist: nothing was made there yet")
     for folder in sorted((results / "data").glob("*/")):
         yield folder
+        if not any(folder.iterdir()):
+            continue  # what is not made yet is not damaged
         try:
             Prepared(folder, folder.name)
         except ValueError as error:
             yield Finding(folder, str(error))
     for folder in sorted((results / "features").glob("*/")):
         yield folder
+        if not any(folder.iterdir()):
+            continue
         try:
             read_network(folder, network_in(folder))
         except ValueError as error:
@@ -79,17 +83,29 @@ def repair(finding: Finding, results: Path, raw: Path | None = None) -> str:
 
     Data are prepared again on the spot. What a run or a feature network lost is removed together with all that was made from it, so that
     the next run of the workflow (or of the stage) makes it again: to the same bytes, from the run's own seed.
+
+    Raises:
+        ValueError: if data cannot be prepared again; or any `OSError`. Nothing else was changed then.
     """
     if finding.folder.parent.name == "data":
         repair_data(finding.folder.name, finding.folder, raw)
         return "prepared again"
     (results / "tables/metrics.csv").unlink(missing_ok=True)
     if finding.stage is not None:
-        return f"removed {', '.join(RunFolder(finding.folder).undo(finding.stage))}: run the workflow again"
+        return f"removed {', '.join(undone(RunFolder(finding.folder), finding.stage))}: run the workflow again"
     for pattern in FEATURE_FILES:
         for path in finding.folder.glob(pattern):
             path.unlink()
     # Every run on these data was measured in the features of this network.
     for path in (results / "runs" / finding.folder.name).glob("*/seed*/metrics.json"):
-        RunFolder(path.parent).undo("evaluate")
+        undone(RunFolder(path.parent), "evaluate")
     return "removed it and the metrics.json and arrays.npz that were made with it: run the workflow again"
+
+
+def undone(folder: RunFolder, stage: str) -> list[str]:
+    """Undo a stage of a run and those after it, alone in its folder; all of them if the ledger, which knows the others, is lost."""
+    with folder.locked():
+        try:
+            return folder.undo(stage)
+        except (CorruptFile, FileNotFoundError):
+            return folder.undo(STAGES[0])

@@ -8,13 +8,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ebmpipe.data.transfer import Interrupted, Refused, transfer
+from ebmpipe.data.transfer import BrokenOff, Refused, transfer
 
 if TYPE_CHECKING:
     from ebmpipe.data.base import DataSet
@@ -120,7 +120,12 @@ def fetch(dataset: DataSet, name: str, raw: Path | None, check: Check) -> Path:
         raise UnusableRawData(by_hand(dataset.name, folders(dataset.raw_folders, raw)[0] / f"{name}.gz", f"{OFFLINE} is set", urls))
     target = download_folder(dataset.raw_folders, raw) / f"{name}.gz"
     print(f"ebmpipe: {dataset.name}: downloading {target}", file=sys.stderr, flush=True)
-    download(urls, target, check, dataset.name)
+    try:
+        download(urls, target, check, dataset.name)
+    finally:
+        # A download that brought nothing leaves no empty folder behind; `rmdir` removes no other.
+        with suppress(OSError):
+            target.parent.rmdir()
     return target
 
 
@@ -199,7 +204,7 @@ def attempt(urls: list[str], file: FileIO, origin: Path, target: Path, check: Ch
                     resumed = transfer(url, file, origin, target.name)
                     check(part, f"what {url} gives as {target.name}")
                     return {}
-                except Interrupted as error:
+                except BrokenOff as error:
                     reasons[url] = str(error)
                     progress = os.fstat(file.fileno()).st_size > before
                 except (Refused, UnusableRawData) as error:

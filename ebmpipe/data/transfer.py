@@ -27,7 +27,7 @@ CHUNK = 2**16
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 
-class Interrupted(Exception):
+class BrokenOff(Exception):
     """The network or the server failed; what came is kept and may be gone on with."""
 
 
@@ -37,12 +37,12 @@ class Refused(Exception):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn everything that a connection may fail with into `Interrupted`."""
+    """Turn everything that a connection may fail with into `BrokenOff`."""
     try:
         yield
     except (OSError, HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else error
-        raise Interrupted(str(reason) or type(reason).__name__) from error
+        raise BrokenOff(str(reason) or type(reason).__name__) from error
 
 
 def validator(headers: HTTPMessage) -> str:
@@ -88,7 +88,7 @@ def transfer(url: str, file: FileIO, origin: Path, title: str) -> bool:
         Whether earlier bytes were kept.
 
     Raises:
-        Interrupted: if the connection cannot be made, breaks off, or brings less than announced.
+        BrokenOff: if the connection cannot be made, breaks off, or brings less than announced.
         Refused: if the server says no.
         OSError: if the disk does not take the file.
     """
@@ -103,7 +103,7 @@ def transfer(url: str, file: FileIO, origin: Path, title: str) -> bool:
     try:
         with interruptible():
             response = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
-    except Interrupted as failure:
+    except BrokenOff as failure:
         error = failure.__cause__
         if not isinstance(error, HTTPError):
             raise
@@ -111,7 +111,7 @@ def transfer(url: str, file: FileIO, origin: Path, title: str) -> bool:
         if error.code == 416 and have:  # the file has become shorter than what is there
             file.truncate(0)
             return transfer(url, file, origin, title)
-        kind = Interrupted if error.code in PASSING else Refused
+        kind = BrokenOff if error.code in PASSING else Refused
         raise kind(f"it answers {error.code} {error.reason}") from error
     with response:
         if response.status != 200:
@@ -131,7 +131,7 @@ def transfer(url: str, file: FileIO, origin: Path, title: str) -> bool:
                 progress.advance(count=len(chunk))
     found = os.fstat(file.fileno()).st_size
     if total is not None and found != total:
-        raise Interrupted(f"the connection ended after {found} of {total} bytes")
+        raise BrokenOff(f"the connection ended after {found} of {total} bytes")
     return have > 0
 
 

@@ -54,7 +54,7 @@ CONTRADICTIONS = [
         r"'ratoi' is unknown\. Did you mean 'ratio'",
     ),
     (DENSITY | {"methods": {"mine": {"method": "tilted_method:Tilted"}}}, r"mine on eight_gaussians.*requires backbone; given: none"),
-    (DENSITY | {"methods": {"mine": {"method": "tilted_method:Reference"}}}, r"mine on eight_gaussians cannot be trained: AttributeError"),
+    (DENSITY | {"methods": {"mine": {"method": "tilted_method:Reference"}}}, r"'tilted_method:Reference' is none of the methods"),
     (with_settings(DENSITY, chains=10**15), r"pcd on eight_gaussians cannot be trained: RuntimeError: .*memory"),
 ]
 
@@ -66,6 +66,14 @@ def test_what_only_the_code_knows_is_said(config, message, monkeypatch):
         checked(config)
     assert caught.value.key[0] == "methods"
     assert "\n" not in str(caught.value)
+
+
+def test_a_metric_that_means_nothing_on_the_data_is_refused():
+    config = DENSITY | {"methods": {"data": {}}, "datasets": {"eight_gaussians": {"evaluation": {"metrics": ["mmd", "frechet"]}}}}
+    with pytest.raises(
+        ConfigError, match=r"eight_gaussians\.evaluation\.metrics: frechet means nothing on eight_gaussians, which is density"
+    ):
+        checked(config)
 
 
 def test_required_runs_are_made_untrained(monkeypatch):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from small_runs import sample_and_evaluate, small
@@ -168,6 +170,7 @@ def test_a_damaged_feature_network_is_detected_named_and_removed(world, name, ho
     assert name in finding.problem
     assert "metrics.json" in repair(finding, results)
     assert not list(path.parent.glob("lenet.*"))
+    assert not [item for item in verify(results) if isinstance(item, Finding)]  # what is not made yet is not damaged
     assert not (folder / "metrics.json").exists()
 
 
@@ -186,6 +189,24 @@ def test_damaged_data_are_prepared_again_on_the_spot(world, name):
     if name == "data.safetensors":  # vouched for by its card: nothing made from it is out of date
         assert path.stat().st_mtime_ns == time
     assert folder.ledger
+
+
+@pytest.mark.usefixtures("restoring")
+def test_damage_of_several_kinds_is_all_mended_or_named(world):
+    """A lost feature network concerns runs whose ledgers are lost too; and what cannot be mended keeps nothing else from it."""
+    results, folder, _ = world
+    for path in (folder / "run.json", results / "features/eight_gaussians/lenet.safetensors"):
+        path.write_bytes(path.read_bytes() + b"x")
+    (results / "data/aaa").mkdir()
+    (results / "data/aaa/card.json").write_text("{}")
+    command = [sys.executable, "-m", "ebmpipe.cli", "verify", "--results", str(results)]
+    mended = subprocess.run([*command, "--repair"], capture_output=True, text=True, check=False)
+    assert mended.returncode == 1
+    assert "this cannot be mended: 'aaa' is none of the data" in mended.stdout
+    assert mended.stdout.splitlines()[-1].endswith("found 2 damaged, mended 1")  # the features, and with them the run
+    (results / "data/aaa/card.json").unlink()
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert not (folder / "run.json").exists()
 
 
 def test_a_run_in_progress_is_no_damage(tmp_path):

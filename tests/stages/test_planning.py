@@ -13,7 +13,7 @@ import yaml
 from ebmpipe import catalogue as catalogue_module
 from ebmpipe import config as config_module
 from ebmpipe.config import EvaluationConfig, RunConfig, SamplingConfig
-from ebmpipe.planning import ConfigError, Plan, Run, merged
+from ebmpipe.planning import ConfigError, Plan, Run, check_results, merged
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "workflow/schemas"
@@ -130,7 +130,32 @@ def test_a_member_of_another_name_replaces_the_old_one_whole():
     assert merged({"k": {"name": "a", "x": 1}}, {"k": {"x": 2}}) == {"k": {"name": "a", "x": 2}}
 
 
+def hidden(dataset, below, above):
+    """A mistake in the defaults of a kind that the data set's own settings hide."""
+    return lambda c: c.update(defaults={"density": below}, datasets={dataset: above})
+
+
+def kernel(name, **settings):
+    return {"kernel": {"name": name, "settings": settings}}
+
+
 BAD = [
+    (
+        hidden("two_moons", {"network": {"name": "mlp", "settings": {"width": 0}}}, {"network": {"settings": {"width": 5}}}),
+        "width: 0 is below",
+    ),
+    (
+        hidden("two_moons", {"network": {"settings": {"gain": "x"}}}, {"network": {"settings": {"gain": 2}}}),
+        r"defaults\.density\.network.*gain",
+    ),
+    (
+        hidden("two_moons", {"sampling": kernel("ula", step_size=-1)}, {"sampling": kernel("ula", step_size=0.1)}),
+        r"defaults\.density\.sampling\.kernel\.settings\.step_size: -1",
+    ),
+    (
+        hidden("two_moons", {"settings": {"pcd": kernel("ula", stepsize=1)}}, {"settings": {"pcd": kernel("mala", step_size=0.1)}}),
+        r"defaults\.density\.settings\.pcd\.kernel\.settings: 'stepsize'.*Did you mean 'step_size'",
+    ),
     (lambda c: c.update(sede=[1]), r"'sede'.*Did you mean 'seeds'"),
     (lambda c: c["datasets"].update(eight_gausians={}), r"datasets: 'eight_gausians'.*Did you mean 'eight_gaussians'"),
     (lambda c: c["methods"].update(pdc={}), r"methods\.pdc: 'pdc'.*Did you mean 'pcd'"),
@@ -248,6 +273,19 @@ def test_a_method_is_not_asked_for_data_that_it_does_not_take():
         with pytest.raises(ConfigError) as caught:
             Plan(config | change, SCHEMA, catalogue)
         assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(("results", "works"), [("new/deep", True), (".", True), ("file", False), ("file/below", False)])
+def test_a_folder_of_results_that_cannot_be_made_is_refused(tmp_path, monkeypatch, results, works):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    made = plan(default() | {"results": results})
+    if works:
+        check_results(made)
+    else:
+        with pytest.raises(ConfigError, match=f"results: {results} cannot be written .*Not a directory"):
+            check_results(made)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_raw_files_that_are_nowhere(monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from snakemake.logging import logger
 
 from ebmpipe.checking import ConfigError
 from ebmpipe.config_files import located, read_config
-from ebmpipe.planning import Plan
+from ebmpipe.planning import Plan, check_results
 
 SCHEMAS = Path(workflow.basedir) / "workflow/schemas"
 GIVEN = workflow.config_settings.configfiles or [Path(workflow.basedir) / "config/config.yaml"]
@@ -33,7 +34,9 @@ def make_plan():
     """The comparison that the config asks for; a bad config ends here, before any job starts."""
     schema, catalogue = (json.loads((SCHEMAS / name).read_text()) for name in ("config.schema.json", "catalogue.json"))
     try:
-        return Plan(config, schema, catalogue)
+        plan = Plan(config, schema, catalogue)
+        check_results(plan)
+        return plan
     except ConfigError as error:
         stop(f"The config cannot be run. {located(error, CONFIG_FILES, workflow.config_settings.config)}")
 
@@ -46,8 +49,11 @@ def check_runs():
     command = [sys.executable, "-m", "ebmpipe.cli", "check", "-", "--project", workflow.basedir]
     done = subprocess.run(command, input=yaml.safe_dump(config, sort_keys=False), capture_output=True, text=True)
     if done.returncode:
+        said = done.stderr.strip().removeprefix("ebmpipe: ")
+        if done.returncode < 0:
+            said = f"Making its methods was ended by signal {-done.returncode}: is there enough memory for its networks? {said}"
         names = ", ".join(file.name for file in CONFIG_FILES)
-        stop(f"The config ({names}) cannot be run. {done.stderr.strip().removeprefix('ebmpipe: ')}")
+        stop(f"The config ({names}) cannot be run. {said}")
 
 
 CONFIG_FILES = read_config_files()
@@ -59,5 +65,11 @@ if not workflow.config_settings.configfiles:
 
 
 PLAN = make_plan()
+# Jobs learn it from here and not by a param: where the published files lie changes nothing that is made from them.
+if PLAN.raw_data:
+    os.environ["EBMPIPE_DATA_DIR"] = str(Path(PLAN.raw_data).absolute())
+for name in PLAN.catalogue["figures"]:
+    if not (caption := Path(workflow.basedir) / f"workflow/report/{name}.rst").is_file():
+        stop(f"The figure {name!r} has no caption: write one or two sentences into {caption}")
 for notice in PLAN.notices:
     logger.warning(notice)

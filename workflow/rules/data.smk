@@ -12,10 +12,9 @@ rule prepare:
         runtime=60,
     params:
         results=results_folder,
-        raw=raw_option,
         revision=data_revision,
     shell:
-        "ebmpipe prepare --dataset {wildcards.dataset} --results {params.results:q} {params.raw}" " > {log:q} 2>&1"
+        "ebmpipe prepare --dataset {wildcards.dataset} --results {params.results:q}" " > {log:q} 2>&1"
 
 
 rule features:
