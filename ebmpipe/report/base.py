@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +22,8 @@ from ebmpipe.report.reading import CONTROLS, Run, Runs, check_runs, runs_of
 from ebmpipe.spec import DataSpec, Kind
 
 FIGURES = "report.figures"
+#: Characters of a line in a panel that says why it is empty.
+PANEL_LINE = 30
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,15 @@ class Context:
     Attributes:
         results: folder of everything the workflow made.
         dataset: the data set of the figure, None for a figure of all.
-        runs: {dataset: {label: [seeds]}} of the whole workflow, so that a label looks the same everywhere.
+        runs: {dataset: {label: [seeds]}}; a figure of one data set needs that one only.
+        labels: the methods' labels in the order that gives them their colours, the same in every figure of the workflow; labels that the
+            figure does not show hold their place. Controls have no place in it. None: the methods of ``runs``, in their order.
     """
 
     results: Path
     dataset: str | None
     runs: Runs
+    labels: Sequence[str] | None = None
 
     @cached_property
     def groups(self) -> dict[str, list[Run]]:
@@ -45,6 +52,8 @@ class Context:
     @cached_property
     def unsorted(self) -> dict[str, list[Run]]:
         """The data set's runs by label, in the order of the config."""
+        if self.id not in self.runs:
+            raise ValueError(f"runs must name the labels and seeds of {self.id}, not only of {', '.join(self.runs) or 'nothing'}")
         return runs_of(self.results, self.id, self.runs[self.id])
 
     @property
@@ -65,15 +74,20 @@ class Context:
         """Who did best on every data set, from the tables."""
         return ranking.compare(*read_tables(self.results))
 
+    @property
+    def methods(self) -> list[str]:
+        """The labels of ``runs`` that are no controls."""
+        found = [item for dataset, labels in self.runs.items() for item in runs_of(self.results, dataset, labels).items()]
+        return list(dict.fromkeys(label for label, group in found if group and not group[0].control))
+
     @cached_property
     def looks(self) -> dict[str, style.Look]:
         """How each label is drawn, in every figure of the workflow."""
-        controls = {}
-        for dataset, labels in self.runs.items():
-            for label, group in runs_of(self.results, dataset, labels).items():
-                if group and (group[0].path / "config.json").is_file() and group[0].control:
-                    controls[label] = group[0].config["method"]
-        return style.looks((label for labels in self.runs.values() for label in labels), controls)
+        rows = [row for each in (self.comparisons if self.dataset is None else [self.comparison]) for row in each.rows]
+        found = style.looks(self.methods if self.labels is None else self.labels, {row.label: row.control for row in rows if row.control})
+        if missing := [row.label for row in rows if row.label not in found]:
+            raise ValueError(f"labels must name every method that the figure shows; {', '.join(missing)} is missing")
+        return found
 
     @cached_property
     def prepared(self) -> Prepared:
@@ -128,8 +142,8 @@ class Context:
 
     def loss_of(self, label: str) -> str:
         """Why no seed of a label finished, for a panel."""
-        run = self.groups[label][0]
-        return f"diverged\n{run.reason}".replace(" (", "\n(")
+        parts = self.groups[label][0].reason.replace(" (", "\n(", 1).split("\n")
+        return "\n".join(["diverged", *(textwrap.fill(part, PANEL_LINE) for part in parts)])
 
 
 class Figure(ABC):
@@ -154,23 +168,25 @@ class Figure(ABC):
         """Draw it. No pyplot: the figure belongs to the caller."""
 
 
-def draw(name: str, results: Path, dataset: str | None, runs: Runs, out_stem: Path) -> None:
+def draw(name: str, results: Path, dataset: str | None, runs: Runs, out_stem: Path, labels: Sequence[str] | None = None) -> None:
     """Draw figure ``name`` and write ``out_stem.png`` and ``out_stem.pdf``.
 
     Args:
         name: id of the figure.
         results: folder of everything the workflow made.
         dataset: the data set; None for a figure of all of them.
-        runs: {dataset: {label: [seeds]}} of the whole workflow.
+        runs: {dataset: {label: [seeds]}}; a figure of one data set needs that one only.
         out_stem: the files' path without suffix.
+        labels: the methods' labels in the order that gives them their colours; None: those of ``runs``, in their order.
 
     Raises:
         UnknownMember: if there is no such figure.
-        ValueError: if the figure means nothing on this kind of data, or ``runs`` is none of its kind.
+        ValueError: if the figure means nothing on this kind of data, ``runs`` is none of its kind or lacks the data set, or ``labels``
+            lacks a method that the figure shows.
     """
     check_runs(runs)
     figure: Figure = registry.load(FIGURES, name)()
-    context = Context(results, dataset if figure.kinds else None, runs)
+    context = Context(results, dataset if figure.kinds else None, runs, labels)
     if figure.kinds and context.spec.kind not in figure.kinds:
         raise ValueError(f"figure {name!r} is for {', '.join(sorted(figure.kinds))}; {dataset} is {context.spec.kind}")
     with style.applied():

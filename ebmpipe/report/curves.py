@@ -45,16 +45,22 @@ def smooth(series: pd.Series[float]) -> pd.Series[float]:
     return series.rolling(max(1, len(series) // 20), center=True, min_periods=1).median()
 
 
+def finite(history: pd.DataFrame, name: str) -> pd.Series[float]:
+    """The finite values of a quantity by gradient evaluations; empty if the history has none."""
+    if name not in history:
+        return pd.Series(dtype=float)
+    return history.set_index("gradient_evaluations")[name].astype(float).replace([np.inf, -np.inf], np.nan).dropna()
+
+
 def curve(axes: Axes, runs: Iterable[Run], histories: Iterable[pd.DataFrame], name: str, look: Look, band: bool) -> None:
-    """Median over the finished seeds, their range if ``band``, and every diverged seed up to its end."""
+    """Median over the seeds that were trained to the end, their range if ``band``, and every other seed up to where training diverged."""
     finished = []
     for run, history in zip(runs, histories, strict=True):
-        if name not in history or history[name].notna().sum() == 0:
+        series = finite(history, name)
+        if series.empty:
             continue
-        series = history.set_index("gradient_evaluations")[name].replace([np.inf, -np.inf], np.nan).dropna()
-        if run.diverged:
+        if run.training_diverged:
             axes.plot(series.index, series, color=look.colour, linestyle=look.line, linewidth=0.8, alpha=0.7)
-            axes.plot(series.index[-1:], series.iloc[-1:], "X", color=look.colour, markersize=6, markeredgecolor="white", zorder=4)
         else:
             finished.append(smooth(series[~series.index.duplicated()]))
     if finished:
@@ -62,6 +68,20 @@ def curve(axes: Axes, runs: Iterable[Run], histories: Iterable[pd.DataFrame], na
         if len(finished) > 1 and band:
             axes.fill_between(together.index, together.min(axis=1), together.max(axis=1), color=look.colour, alpha=0.18, linewidth=0)
         axes.plot(together.index, together.median(axis=1), color=look.colour, linestyle=look.line, linewidth=1.2)
+
+
+def mark_divergences(axes: Axes, runs: Iterable[Run], histories: Iterable[pd.DataFrame], name: str, look: Look) -> set[Run]:
+    """Cross the end of every curve where training diverged, at the edge of the framed panel if it lies outside; returns those runs."""
+    low, high = axes.get_ylim()
+    marked = set()
+    for run, history in zip(runs, histories, strict=True):
+        series = finite(history, name)
+        if run.training_diverged and len(series):
+            end = float(np.clip(series.iloc[-1], low, high))
+            axes.plot(series.index[-1:], [end], "X", color=look.colour, markersize=6, markeredgecolor="white", zorder=4, clip_on=False)
+            marked.add(run)
+    axes.set_ylim(low, high)
+    return marked
 
 
 def limits(axes: Axes, histories: Iterable[pd.DataFrame], name: str) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from ebmpipe.report.reading import MissingResult, Run, Runs, runs_of
+from ebmpipe.runs import STAGES
 
 METRICS = ["dataset", "method", "seed", "metric", "value", "stderr", "n", "status", "unit"]
 KEY = ["dataset", "method", "seed", "metric"]
 TEXT = ("dataset", "method", "metric", "status", "unit", "device", "control", "reason")
-STAGES = ("train", "sample", "evaluate")
 COMPUTE = [
     "dataset", "method", "seed", "status", "wall_s", "train_s", "sample_s", "evaluate_s", "startup_s", "device", "peak_memory_mb",
     "parameters", "training_flops", "gradient_evaluations", "sampler_steps", "temperature", "control", "reason",

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ebmpipe.files import atomic
-from ebmpipe.report.curves import CLOCK, curve, curves_of, frame, title_of
+from ebmpipe.report.curves import CLOCK, curve, curves_of, frame, mark_divergences, title_of
 from ebmpipe.report.pictures import grey, mosaic, show_grid, window
 from ebmpipe.report.reading import Run
 from ebmpipe.report.style import CONTROLS, DPI, INK, MUTED, PALETTE, Look, applied, bare, say
@@ -72,11 +72,12 @@ def picture(glance: Glance) -> matplotlib.figure.Figure:
         say(panes[0], "nothing is trained:\na control" if glance.run.control else "no update was finished")
     for name, pane in zip(names, panes, strict=False):
         pane.grid(axis="y")
-        if not glance.run.diverged:
+        if not glance.run.training_diverged:
             pane.plot(histories[0]["gradient_evaluations"], histories[0][name], color=look.colour, linewidth=0.6, alpha=0.25)
         curve(pane, [glance.run], histories, name, look, band=False)
         frame(pane, name, title_of(name), histories)
         pane.set_xlim(left=0)
+        mark_divergences(pane, [glance.run], histories, name, look)
     if names:
         right.supxlabel("gradient evaluations", fontsize=8)
     figure.suptitle(f"{glance.spec.name} · {glance.method} · {glance.summary}", x=0.01, ha="left", fontsize=8, color=MUTED)

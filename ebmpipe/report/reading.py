@@ -12,12 +12,15 @@ import numpy as np
 import pandas as pd
 
 from ebmpipe.files import read_arrays, read_json
-from ebmpipe.runs import RunFolder
+from ebmpipe.runs import STAGES, RunFolder
 
 #: Methods that are no methods: they give the tables their scale and compete with nobody.
 CONTROLS = ("data", "noise")
 
-#: {dataset: {label: [seeds]}}: the runs of one workflow.
+#: What each stage of a run does, in words.
+DOINGS = dict(zip(STAGES, ("training", "sampling", "evaluation"), strict=True))
+
+#: {dataset: {label: [seeds]}}: the runs of one workflow, or of a part of it.
 Runs = Mapping[str, Mapping[str, Sequence[int]]]
 
 
@@ -111,14 +114,33 @@ class Run:
 
     @property
     def diverged(self) -> bool:
-        """Whether training broke down."""
+        """Whether any of its stages diverged: training, sampling or evaluation. Such a run has no result."""
         return bool(self.ledger["status"] == "diverged")
 
     @property
+    def diverged_stage(self) -> str | None:
+        """The first stage that diverged, None if none did."""
+        stages = self.ledger["stages"]
+        return next((stage for stage in STAGES if stages.get(stage, {}).get("status") == "diverged"), None)
+
+    @property
+    def training_diverged(self) -> bool:
+        """Whether training itself diverged, rather than what was done with a soundly trained model."""
+        return self.diverged_stage == "train"
+
+    @property
     def reason(self) -> str:
-        """Why and when the run diverged."""
-        step, reason = self.ledger.get("step"), self.ledger.get("reason")
-        return " ".join(filter(None, (f"at step {step:,}" if step is not None else "", f"({reason})" if reason else "")))
+        """When and why the run diverged: ``at step 12 (loss is not finite)``, or ``in sampling: 3 of 200 samples are not finite``.
+
+        Empty if it did not.
+        """
+        stage = self.diverged_stage
+        if stage is None:
+            return ""
+        reason = str(self.ledger["stages"][stage]["reason"])
+        if stage == "train":
+            return f"at step {self.ledger['step']:,} ({reason})"
+        return f"in {DOINGS[stage]}: {reason.removeprefix(f'{DOINGS[stage]}: ')}"
 
     def value(self, metric: str) -> float | None:
         """One measured number, None if the run has none."""

@@ -17,6 +17,11 @@ from ebmpipe.metrics.base import MetricInfo
 from ebmpipe.report import ranking, style
 
 REASON = "not available: the method has no energy"
+REASONS = {
+    "train": "loss is not finite",
+    "sample": "sampling: 3 of 200 fresh samples are not finite",
+    "evaluate": "evaluation: the energy of test data is not finite",
+}
 
 
 def density_data(results: Path, dataset: str, n: int = 2000) -> None:
@@ -75,6 +80,8 @@ def run(
     *,
     method: str | None = None,
     diverged: bool = False,
+    lost_in: str = "train",
+    step: int = 1234,
     train_s: float = 30.0,
     budget: int = 2_000_000,
     history: Mapping[str, np.ndarray] | None = None,
@@ -82,18 +89,27 @@ def run(
     arrays: Mapping[str, np.ndarray] | None = None,
     stderr: float | None = None,
 ) -> Path:
-    """One run folder. A metric's value is a number, or the text of its status; of a diverged run all are null."""
+    """One run folder. A metric's value is a number, or the text of its status.
+
+    Of a run that diverged, in the stage ``lost_in``, all values are null, and it has nothing that later stages would have made.
+    """
     folder = results / "runs" / dataset / label / f"seed{seed}"
     folder.mkdir(parents=True)
     config: dict[str, Any] = {"dataset": dataset, "label": label, "method": method or label, "seed": seed, "gradient_evaluations": budget}
     write_json(folder / "config.json", config)
     trains = (method or label) not in ("data", "noise")
     stage = {"startup_s": 1.5, "device": "cpu", "peak_memory_mb": 300.0}
-    stages: dict[str, Any] = {"train": stage | {"wall_s": train_s if trains else 0.0}, "evaluate": stage | {"wall_s": 2.0}}
-    if not diverged:
+    stages: dict[str, Any] = {"train": stage | {"wall_s": train_s if trains else 0.0}}
+    if not diverged or lost_in != "train":
         stages["sample"] = stage | {"wall_s": 4.0, "sampler_steps": 500}
+    stages["evaluate"] = stage | {"wall_s": 2.0}
+    reason = REASONS[lost_in] if diverged else None
+    for place, name in enumerate(stages):
+        # What follows a stage that diverged has diverged with it.
+        lost = diverged and place >= list(stages).index(lost_in)
+        stages[name] |= {"status": "diverged" if lost else "finished", "reason": reason if lost else None}
     ledger = {
-        "status": "diverged" if diverged else "finished", "reason": "loss is not finite" if diverged else None, "step": 1234,
+        "status": "diverged" if diverged else "finished", "reason": reason, "step": step,
         "stages": stages, "parameters": 50_000,
         "training_flops": int(budget * 1.5e5) if trains else 0, "gradient_evaluations": budget if trains else 0,
         "temperature": None if diverged else 1.0, "versions": {}, "commit": None,
@@ -173,8 +189,9 @@ def plane_run(results: Path, dataset: str, label: str, seed: int, badness: float
     if control:
         metrics |= {"nll_gap": REASON, "nll": REASON, "log_z": REASON}
         samples, arrays = data if control == "data" else uniform, {}
-    history = None if control else curves(rng, gap, "acceptance" if "cd" in label else None, 20 if options.get("diverged") else 60)
-    run(results, dataset, label, seed, metrics, samples=samples, arrays=arrays, history=history, **options)
+    length = 20 if options.get("diverged") and options.get("lost_in", "train") == "train" else 60
+    history = None if control or options.get("step") == 0 else curves(rng, gap, "acceptance" if "cd" in label else None, length)
+    run(results, dataset, label, seed, metrics, samples=samples, arrays=arrays, **{"history": history} | options)
 
 
 def picture_run(results: Path, dataset: str, label: str, seed: int, badness: float, **options: Any) -> None:
@@ -216,6 +233,13 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """`run` in a fresh results folder, on the data set ``plane``."""
     return partial(run, tmp_path, "plane")
+
+
+@pytest.fixture
+def make_plane(tmp_path: Path) -> Callable[..., None]:
+    """`plane_run` in a fresh results folder, on ``eight_gaussians``."""
+    density_data(tmp_path, "eight_gaussians")
+    return partial(plane_run, tmp_path, "eight_gaussians")
 
 
 @pytest.fixture

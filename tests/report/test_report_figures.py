@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ from ebmpipe.report import base, style
 from ebmpipe.report.curves import smooth
 from ebmpipe.report.figures.summary import efficient, scale_of
 from ebmpipe.report.pictures import mosaic
+from ebmpipe.report.reading import CONTROLS, runs_of
 
 World = tuple[Path, dict[str, dict[str, list[int]]]]
 KINDS = {"eight_gaussians": "density", "blobs": "images", "cloud": "vectors"}
@@ -71,9 +74,95 @@ def test_panels_say_what_diverged(world: World) -> None:
     assert texts["cd (0/2 seeds)"] == ["diverged\nat step 1,234\n(loss is not finite)"] and "dsm (1/2 seeds)" in texts
 
 
-def test_a_label_looks_the_same_on_every_data_set(world: World) -> None:
+def drawn(name: str, results: Path, dataset: str | None, runs: dict[str, dict[str, list[int]]]) -> Any:
+    with style.applied():
+        return registry.load(base.FIGURES, name)().draw(base.Context(results, dataset, runs))
+
+
+LOST = {"pcd": {}, "nce": {"step": 0}, "dsm": {"lost_in": "sample"}, "cd": {"lost_in": "evaluate"}, "ebm": {}}
+
+
+@pytest.fixture
+def losses(tmp_path: Path, make_plane: Callable[..., None]) -> tuple[Path, dict[str, dict[str, list[int]]]]:
+    """A data set whose labels lost their second seeds in every stage; of nce also the first."""
+    for label, options in LOST.items():
+        make_plane(label, 0, 0.1, diverged=label == "nce", **(options if label == "nce" else {}))
+        make_plane(label, 1, 0.1, diverged=label != "pcd", **options)
+    return tmp_path, {"eight_gaussians": {label: [0, 1] for label in LOST}}
+
+
+def test_crosses_stand_where_training_diverged_and_nowhere_else(losses: World) -> None:
+    figure = drawn("training", losses[0], "eight_gaussians", losses[1])
+    context = base.Context(losses[0], "eight_gaussians", losses[1])
+    crosses = [line for axes in figure.axes for line in axes.lines if line.get_marker() == "X"]
+    # The energy gap, the gradient norm and its own loss.
+    assert len(crosses) == 3 and {line.get_color() for line in crosses} == {context.looks["ebm"].colour}
+    assert "loss · nce" not in {axes.get_title() for axes in figure.axes}
+    assert figure.get_supxlabel().split("\n")[1:] == ["\N{HEAVY MULTIPLICATION X} diverged at step 0, no curve: nce (2/2 seeds)"]
+    assert "diverged" in {text.get_text() for text in figure.legends[0].get_texts()}
+
+
+def test_a_cross_outside_the_panel_stands_at_its_edge(tmp_path: Path, make_plane: Callable[..., None]) -> None:
+    make_plane("pcd", 0, 0.1)
+    wild = {"loss": np.append(np.ones(20), 1e9)}
+    make_plane("ebm", 0, 0.1, diverged=True, history=wild)
+    figure = drawn("training", tmp_path, "eight_gaussians", {"eight_gaussians": {"pcd": [0], "ebm": [0]}})
+    (axes,) = [axes for axes in figure.axes if axes.get_title() == "loss · ebm"]
+    (cross,) = [line for line in axes.lines if line.get_marker() == "X"]
+    assert cross.get_ydata()[0] == axes.get_ylim()[1] < 1e9
+
+
+def test_a_run_says_in_which_stage_it_diverged(losses: World) -> None:
+    runs = runs_of(losses[0], "eight_gaussians", losses[1]["eight_gaussians"])
+    assert {label: (group[1].reason, group[1].training_diverged, group[1].diverged) for label, group in runs.items()} == {
+        "pcd": ("", False, False),
+        "nce": ("at step 0 (loss is not finite)", True, True),
+        "dsm": ("in sampling: 3 of 200 fresh samples are not finite", False, True),
+        "cd": ("in evaluation: the energy of test data is not finite", False, True),
+        "ebm": ("at step 1,234 (loss is not finite)", True, True),
+    }
+
+
+def test_the_overview_says_who_diverged_where_nobody_finished(tmp_path: Path, make_plane: Callable[..., None]) -> None:
+    for label, stage in (("nce", "train"), ("dsm", "sample")):
+        for seed in (0, 1):
+            make_plane(label, seed, 0.1, diverged=True, lost_in=stage)
+    runs = {"eight_gaussians": {"nce": [0, 1], "dsm": [0, 1]}}
+    collecting.collect(tmp_path, runs)
+    (axes,) = drawn("summary", tmp_path, None, runs).axes
+    assert axes.get_title(loc="left") == "eight_gaussians"
+    assert axes.texts[0].get_text().split("\n") == [
+        "no method finished",
+        "nce 0/2: seeds 0, 1 diverged at step 1,234 (loss is not finite)",
+        "dsm 0/2: seeds 0, 1 diverged in sampling: 3 of 200 fresh samples are not finite",
+    ]
+
+
+def test_a_data_sets_figure_needs_nothing_of_the_others(world: World, tmp_path: Path) -> None:
+    results, runs = world
+    order = ["nce", "pcd", "pcd_twin", "cd", "dsm"]
+    for folder, given, labels in (("whole", runs, None), ("part", {"blobs": runs["blobs"]}, order)):
+        base.draw("energies", results, "blobs", given, tmp_path / folder / "energies", labels)
+    assert (tmp_path / "whole/energies.png").read_bytes() == (tmp_path / "part/energies.png").read_bytes()
+    with pytest.raises(ValueError, match="every method that the figure shows; dsm is missing"):
+        base.draw("energies", results, "blobs", runs, tmp_path / "x", order[:-1])
+    with pytest.raises(ValueError, match="must name the labels and seeds of blobs, not only of cloud"):
+        base.draw("energies", results, "blobs", {"cloud": runs["cloud"]}, tmp_path / "x")
+
+
+def test_what_reports_draw_as_controls_is_what_methods_call_so() -> None:
+    assert {name for name, method in registry.load_all("methods").items() if method.control} == set(CONTROLS) == set(style.CONTROLS)
+
+
+def test_a_label_looks_the_same_on_every_data_set(tabled: World) -> None:
+    world = tabled
     looks = [base.Context(world[0], dataset, world[1]).looks for dataset in KINDS]
-    assert looks[0] == looks[1] == looks[2]
+    order = ["nce", "pcd", "pcd_twin", "cd", "dsm"]
+    parts = [base.Context(world[0], dataset, {dataset: world[1][dataset]}, order).looks for dataset in KINDS]
+    overview = base.Context(world[0], None, {}, order).looks
+    for found, part in zip(looks, parts, strict=True):
+        assert {label: found[label] for label in part} == part and part.items() <= overview.items()
+    assert overview.items() >= looks[0].items() and overview["nce"].colour == style.PALETTE[0]
     found = style.looks((f"label{i}" for i in range(60)), {})
     assert len({(look.colour, look.marker) for look in found.values()}) == 60
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,11 +88,22 @@ def of_runs(rules: str, dataset: str, labels: list[str], seed: int = 0) -> set[J
     return {(rule, f"dataset={dataset}, label={label}, seed={seed}") for rule in rules.split() for label in labels}
 
 
-#: What follows whenever any run is measured anew: tables, and the figures that show how the runs compare.
+KINDS = {"eight_gaussians": "density", "checkerboard": "density", "digits": "images"}
+#: What follows whenever anything is measured anew, and whenever the comparison is another: tables, and the figures of all data sets.
 ENDS: set[Job] = {("collect", ""), ("overview", ""), ("all", "")}
 ENDS |= {("overview_figure", f"figure={name}") for name, entry in FIGURES.items() if not entry["kinds"]}
-for data, sort in (("eight_gaussians", "density"), ("digits", "images")):
-    ENDS |= {("figure", f"dataset={data}, figure={name}") for name, entry in FIGURES.items() if sort in entry["kinds"]}
+
+
+def figures_of(dataset: str) -> set[Job]:
+    return {("figure", f"dataset={dataset}, figure={name}") for name, entry in FIGURES.items() if KINDS[dataset] in entry["kinds"]}
+
+
+def with_ends(jobs: set[Job]) -> set[Job]:
+    """The jobs and what follows: ends, and the figures of the data sets that the jobs are about, but of no other."""
+    return (
+        jobs | ENDS | {job for dataset in KINDS if any(f"dataset={dataset}" in which for _, which in jobs) for job in figures_of(dataset)}
+    )
+
 
 ON_DIGITS = ["data", "noise", "dsm"]
 EVERY = {"eight_gaussians": LABELS, "digits": ON_DIGITS}
@@ -113,18 +125,42 @@ def test_a_second_run_does_nothing_and_checks_nothing(finished: Path, project: P
 def test_a_changed_setting_reruns_one_label_and_what_hangs_from_it(finished: Path, planned: Planned, write_config: WriteConfig) -> None:
     changed = write_config(finished / "changed", methods=METHODS | {"nce": {"settings": {"ratio": 2}}})
     # The label `tilted` builds on `nce`.
-    assert planned(finished, configfiles=(changed,)) == of_runs("train sample evaluate", "eight_gaussians", ["nce", "tilted"]) | ENDS
+    jobs = of_runs("train sample evaluate", "eight_gaussians", ["nce", "tilted"])
+    assert planned(finished, configfiles=(changed,)) == with_ends(jobs)
 
 
 def test_an_added_seed_adds_only_itself(finished: Path, planned: Planned, write_config: WriteConfig) -> None:
     # digits keeps its own seed list in this config.
     more = write_config(finished / "seeds", methods=METHODS, seeds=[0, 1])
-    assert planned(finished, configfiles=(more,)) == of_runs("train sample evaluate", "eight_gaussians", LABELS, 1) | ENDS
+    assert planned(finished, configfiles=(more,)) == with_ends(of_runs("train sample evaluate", "eight_gaussians", LABELS, 1))
 
 
 def test_a_removed_label_retrains_nothing(finished: Path, planned: Planned, write_config: WriteConfig) -> None:
     fewer = {label: given for label, given in METHODS.items() if label != "wild"}
-    assert planned(finished, configfiles=(write_config(finished / "fewer", methods=fewer),)) == ENDS
+    assert planned(finished, configfiles=(write_config(finished / "fewer", methods=fewer),)) == ENDS | figures_of("eight_gaussians")
+
+
+def test_an_added_label_redraws_only_where_it_runs(finished: Path, planned: Planned, write_config: WriteConfig) -> None:
+    more = write_config(finished / "label", methods=METHODS | {"late": {"method": "nce"}})
+    assert planned(finished, configfiles=(more,)) == with_ends(of_runs("train sample evaluate", "eight_gaussians", ["late"]))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_added_data_set_leaves_the_figures_of_the_others_alone(
+    finished: Path, planned: Planned, write_config: WriteConfig, first: bool
+) -> None:
+    new, old = {"checkerboard": {"labels": ["wild", "nce"]}}, yaml.safe_load(TINY.read_text())["datasets"]
+    more = write_config(finished / f"data{first}", methods=METHODS, datasets=new | old if first else old | new)
+    jobs = {("prepare", "dataset=checkerboard")} | of_runs("train sample evaluate", "checkerboard", ["wild", "nce"])
+    assert planned(finished, configfiles=(more,)) == with_ends(jobs)
+
+
+def test_every_figure_takes_its_colours_from_one_order(finished: Path, snakemake: Snakemake) -> None:
+    done = snakemake(finished, "--dry-run", "--printshellcmds", "--forceall", "figures")
+    found = set(re.findall(r"ebmpipe figure .*--labels (\S+) --out results/figures/(\w+)/", done.stdout + done.stderr))
+    every = "pcd,nce,dsm,wild,tilted"
+    # Of digits as far as the last label that runs on it.
+    assert found == {(every, "eight_gaussians"), (every, "overview"), ("pcd,nce,dsm", "digits")}
 
 
 def test_other_samples_or_measurements_retrain_nothing(finished: Path, planned: Planned, write_config: WriteConfig) -> None:
@@ -133,7 +169,7 @@ def test_other_samples_or_measurements_retrain_nothing(finished: Path, planned: 
     defaults["images"]["sampling"]["steps"] = 11
     changed = write_config(finished / "stages", methods=METHODS, defaults=defaults)
     evaluated = of_runs("evaluate", "eight_gaussians", LABELS)
-    assert planned(finished, configfiles=(changed,)) == of_runs("sample evaluate", "digits", ON_DIGITS) | evaluated | ENDS
+    assert planned(finished, configfiles=(changed,)) == with_ends(of_runs("sample evaluate", "digits", ON_DIGITS) | evaluated)
 
 
 def edit_catalogue(project: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -178,7 +214,7 @@ REVISIONS = {
 def test_a_bumped_revision_reruns_what_depends_on_it(finished: Path, project: Path, planned: Planned, name: str) -> None:
     change, expected = REVISIONS[name]
     edit_catalogue(project, change)
-    assert planned(finished, project=project) == expected | ENDS
+    assert planned(finished, project=project) == with_ends(expected)
 
 
 def test_a_comment_reruns_nothing(finished: Path, project: Path, planned: Planned) -> None:
@@ -199,3 +235,13 @@ def test_the_report_of_finished_results_can_be_made(finished: Path, snakemake: S
     run = snakemake(finished, "--report", "report.html")
     assert run.returncode == 0, run.stderr
     assert (finished / "report.html").stat().st_size > 100_000
+
+
+def test_where_the_raw_files_lie_reruns_nothing(
+    finished: Path, planned: Planned, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They are the published ones wherever they are found; and most data sets have none."""
+    monkeypatch.setenv("EBMPIPE_DATA_DIR", str(tmp_path))
+    assert not planned(finished)
+    other = write_config(finished / "raw", methods=METHODS, raw_data=str(tmp_path / "other"))
+    assert not planned(finished, configfiles=(other,))

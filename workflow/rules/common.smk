@@ -1,6 +1,5 @@
 import functools
 import json
-import shlex
 from pathlib import Path
 
 from ebmpipe.planning import Run
@@ -28,8 +27,27 @@ def compact(value):
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-# The comparison as tables and figures take it: in the order of the config, whole, so that a label looks the same everywhere.
+# The comparison as tables and the figures of all data sets take it, in the order of the config.
 COMPARISON = json.dumps(PLAN.table(), separators=(",", ":"))
+
+
+def comparison_of(wildcards):
+    """The comparison as the figures of one data set take it: of the others they know nothing, so that nothing there redraws them."""
+    return json.dumps({wildcards.dataset: PLAN.table()[wildcards.dataset]}, separators=(",", ":"))
+
+
+def coloured_labels(wildcards):
+    """The methods' labels in the config's order, which gives them their colours, as far as the last that the figures show.
+
+    A label has the same colour everywhere, and one that is added after the others redraws only where it runs. Controls have looks of
+    their own and no place in the order.
+    """
+    datasets = [wildcards.dataset] if hasattr(wildcards, "dataset") else PLAN.datasets
+    shown = {label for dataset in datasets for label in PLAN.labels[dataset]}
+    controls = {method for method, entry in PLAN.catalogue["methods"].items() if entry["control"]}
+    labels = [label for label in PLAN.config["methods"] if PLAN.method_of(label) not in controls]
+    last = max((place for place, label in enumerate(labels) if label in shown), default=-1)
+    return ",".join(labels[: last + 1])
 
 
 def run_of(wildcards):
@@ -79,17 +97,19 @@ def run_files(name, dataset=None):
 
 
 def figure_inputs(wildcards):
-    """What a data set's figures draw: the arrays, samples and histories of its runs."""
-    names = ("arrays.npz", "samples.safetensors", "history.csv")
+    """What a data set's figures read of its runs, but for the ledgers, which change whenever one of these is made."""
+    names = (
+        "config.json",
+        "metrics.json",
+        "arrays.npz",
+        "samples.safetensors",
+        "history.csv",
+    )
     return [path for name in names for path in run_files(name, wildcards.dataset)]
 
 
 def without_suffix(wildcards, output):
     return output.png.removesuffix(".png")
-
-
-def raw_option(wildcards):
-    return f"--raw {shlex.quote(PLAN.raw_data)}" if PLAN.raw_data else ""
 
 
 def data_revision(wildcards):

@@ -43,8 +43,8 @@ rule collect:
 
 rule figure:
     input:
-        tables=f"{RESULTS}/tables/metrics.csv",
         data=f"{DATA}/data.safetensors",
+        card=f"{DATA}/card.json",
         runs=figure_inputs,
     output:
         png=report(
@@ -66,11 +66,12 @@ rule figure:
         runtime=60,
     params:
         results=results_folder,
-        runs=COMPARISON,
+        runs=comparison_of,
+        labels=coloured_labels,
         out=without_suffix,
         caption=figure_caption,
     shell:
-        "ebmpipe figure {wildcards.figure} --dataset {wildcards.dataset} --runs {params.runs:q}"
+        "ebmpipe figure {wildcards.figure} --dataset {wildcards.dataset} --runs {params.runs:q} --labels {params.labels:q}"
         " --out {params.out:q} --results {params.results:q} > {log:q} 2>&1"
 
 
@@ -97,10 +98,12 @@ rule overview_figure:
     params:
         results=results_folder,
         runs=COMPARISON,
+        labels=coloured_labels,
         out=without_suffix,
         caption=figure_caption,
     shell:
-        "ebmpipe figure {wildcards.figure} --runs {params.runs:q} --out {params.out:q} --results {params.results:q}" " > {log:q} 2>&1"
+        "ebmpipe figure {wildcards.figure} --runs {params.runs:q} --labels {params.labels:q}"
+        " --out {params.out:q} --results {params.results:q} > {log:q} 2>&1"
 
 
 rule overview:

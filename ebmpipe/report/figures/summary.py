@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from math import ceil
 from typing import Any
 
@@ -17,6 +18,8 @@ from ebmpipe.report.style import INK, MUTED, Look, plain_log, say
 from ebmpipe.report.tables import column_title
 
 LINE = 0.2
+#: Characters of a line that says why a label is lost.
+LONGEST = 95
 #: A control this many times beyond the methods is not drawn to scale.
 FAR = 30
 BAND = "#E8F1F8"
@@ -54,6 +57,14 @@ def efficient(points: list[tuple[float, float]], better: str | None) -> list[tup
     return front
 
 
+def unranked(comparison: Comparison) -> str:
+    """Why nothing can be ranked, label by label."""
+    rows = [row for row in comparison.rows if not row.control]
+    head = "no method finished" if not any(row.finished for row in rows) else "no metric to rank by"
+    lost = [f"{row.label} {row.finished}/{row.total}: {'; '.join(row.reasons)}" for row in rows if row.reasons]
+    return "\n".join([head, *(textwrap.shorten(line, LONGEST, placeholder=" …") for line in lost)])
+
+
 class Summary(Figure):
     """Quality against cost: a ranking and a trade-off per data set."""
 
@@ -80,13 +91,13 @@ class Summary(Figure):
     def block(self, figure: matplotlib.figure.Figure, place: SubplotSpec, comparison: Comparison, looks: dict[str, Look]) -> None:
         """One data set."""
         inner = place.subgridspec(1, 2, width_ratios=[1.1, 1], wspace=0.02)
-        ranking, trade = figure.add_subplot(inner[0]), figure.add_subplot(inner[1])
-        ranking.set_title(comparison.dataset, loc="left", fontweight="bold", fontsize=9.5)
         metric = comparison.headline
+        ranking = figure.add_subplot(place if metric is None else inner[0])
+        ranking.set_title(comparison.dataset, loc="left", fontweight="bold", fontsize=9.5)
         if metric is None:
-            say(ranking, "no run finished")
-            trade.remove()
+            say(ranking, unranked(comparison))
             return
+        trade = figure.add_subplot(inner[1])
         rows = [row for row in comparison.rows if not row.control]
         own = [mean for row in rows if (mean := mean_of(row, metric)) is not None]
         scale, options = scale_of(own)
