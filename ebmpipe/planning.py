@@ -120,6 +120,11 @@ class Plan:
         if not self.datasets:
             raise ConfigError(f"datasets: none is at hand. {'; '.join(self.notices)}", ("datasets",))
 
+    def export_raw_data(self) -> None:
+        """Tell the jobs by the environment, not by a param, where raw files lie: that changes nothing that is made from them."""
+        if self.raw_data:
+            os.environ["EBMPIPE_DATA_DIR"] = str(Path(self.raw_data).absolute())
+
     def _check_all(self) -> None:
         """Check every setting, also those that no run uses: of labels that run nowhere, of kinds of data that are not there."""
         for dataset, labels in self.labels.items():

@@ -1,6 +1,5 @@
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,9 +64,7 @@ if not workflow.config_settings.configfiles:
 
 
 PLAN = make_plan()
-# Jobs learn it from here and not by a param: where the published files lie changes nothing that is made from them.
-if PLAN.raw_data:
-    os.environ["EBMPIPE_DATA_DIR"] = str(Path(PLAN.raw_data).absolute())
+PLAN.export_raw_data()
 for name in PLAN.catalogue["figures"]:
     if not (caption := Path(workflow.basedir) / f"workflow/report/{name}.rst").is_file():
         stop(f"The figure {name!r} has no caption: write one or two sentences into {caption}")
