@@ -34,8 +34,8 @@ def load(package: str, name: str) -> Any:
             found = getattr(importlib.import_module(module_name), class_name)
         except (ImportError, AttributeError) as error:
             raise UnknownMember(f"cannot import {name!r} as one of the {package}: {error}") from error
-        if not hasattr(found, "Config"):
-            raise UnknownMember(f"{name!r} is none of the {package}: it has no Config, the class of its settings")
+        if not (hasattr(found, "name") and hasattr(found, "revision")):
+            raise UnknownMember(f"{name!r} is none of the {package}: it has no name and revision, as their base class asks for")
         return found
     if name not in names(package):
         near = get_close_matches(name, names(package), n=1)
