@@ -1,4 +1,4 @@
-"""The history of a training run: history.csv."""
+"""The history of a training run: history.csv. Needs no torch, for those who only read it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import csv
 import io
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from ebmpipe.files import write_text
 
@@ -19,7 +17,8 @@ Row = dict[str, Any]
 
 def row(step: int, gradient_evaluations: int, wall_s: float, report: dict[str, Any]) -> Row:
     """One row: the clock, then what the update reported, as plain numbers."""
-    numbers = {key: float(value.detach() if isinstance(value, Tensor) else value) for key, value in report.items()}
+    # A tensor that still carries its graph is detached first.
+    numbers = {key: float(value.detach() if hasattr(value, "detach") else value) for key, value in report.items()}
     return dict(zip(CLOCK, (step, gradient_evaluations, round(wall_s, 3)), strict=True)) | numbers
 
 

@@ -12,7 +12,6 @@ from matplotlib.ticker import EngFormatter
 from ebmpipe.report.reading import Run
 from ebmpipe.report.style import Look, plain_log
 
-CLOCK = ["step", "gradient_evaluations", "wall_s"]
 TITLES = {
     "energy_gap": "energy gap: data minus negatives (nats)",
     "gradient_norm": "gradient norm",

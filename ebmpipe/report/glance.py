@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ebmpipe.files import atomic
-from ebmpipe.report.curves import CLOCK, curve, curves_of, frame, mark_divergences, title_of
+from ebmpipe.history import CLOCK
+from ebmpipe.report.curves import curve, curves_of, frame, mark_divergences, title_of
 from ebmpipe.report.pictures import grey, mosaic, show_grid, window
 from ebmpipe.report.reading import Run
 from ebmpipe.report.style import CONTROLS, DPI, INK, MUTED, PALETTE, Look, applied, bare, say

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from small_runs import sample_and_evaluate, small
 
@@ -60,7 +61,7 @@ def world(tmp_path_factory):
     prepare("eight_gaussians", results / "data/eight_gaussians")
     folder = train(small(method="dsm"), results / "data/eight_gaussians", results, "cpu")
     sample_and_evaluate(folder, results / "data/eight_gaussians")
-    write_network(results / "features/eight_gaussians", "lenet", {"w": __import__("numpy").ones(3)}, {"classes": 2})
+    write_network(results / "features/eight_gaussians", "lenet", {"w": np.ones(3)}, {"classes": 2})
     return results, folder, Prepared(results / "data/eight_gaussians")
 
 

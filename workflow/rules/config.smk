@@ -1,5 +1,4 @@
 import importlib.util
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +8,8 @@ from snakemake.logging import logger
 
 from ebmpipe.checking import ConfigError
 from ebmpipe.config_files import located, read_config
-from ebmpipe.planning import Plan, check_results
+from ebmpipe.validating import make_plan as planned
 
-SCHEMAS = Path(workflow.basedir) / "workflow/schemas"
 GIVEN = workflow.config_settings.configfiles or [Path(workflow.basedir) / "config/config.yaml"]
 
 
@@ -31,11 +29,8 @@ def read_config_files():
 
 def make_plan():
     """The comparison that the config asks for; a bad config ends here, before any job starts."""
-    schema, catalogue = (json.loads((SCHEMAS / name).read_text()) for name in ("config.schema.json", "catalogue.json"))
     try:
-        plan = Plan(config, schema, catalogue)
-        check_results(plan)
-        return plan
+        return planned(config, Path(workflow.basedir))
     except ConfigError as error:
         stop(f"The config cannot be run. {located(error, CONFIG_FILES, workflow.config_settings.config)}")
 

@@ -8,8 +8,9 @@ from collections import Counter
 import matplotlib.figure
 from matplotlib.lines import Line2D
 
+from ebmpipe.history import CLOCK
 from ebmpipe.report.base import Context, Figure
-from ebmpipe.report.curves import CLOCK, curve, curves_of, finite, frame, mark_divergences, title_of
+from ebmpipe.report.curves import curve, curves_of, finite, frame, mark_divergences, title_of
 from ebmpipe.report.reading import Run
 from ebmpipe.report.style import balanced, panels, say
 
