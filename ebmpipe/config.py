@@ -74,6 +74,18 @@ class MethodConfig(Model):
         ge=0,
         description="standard deviation of Gaussian noise added to each example, in model space; the model is then of smoothed data",
     )
+    energy_penalty: float = Field(
+        0.0,
+        ge=0,
+        description="factor on the mean square of the energies less the base's over all examples of an update; bounds their scale",
+    )
+    spectral_norm: float | None = Field(
+        None, gt=0, description="spectral norm that each weight matrix of the network is divided down or up to; null: free weights"
+    )
+    support: Literal["space", "box"] = Field(
+        "space",
+        description="where the energy is defined: everywhere, on a Gaussian base, or on the box [-1, 1] of images, on a uniform base",
+    )
     optimiser: OptimiserConfig = Field(OptimiserConfig(), description="how the energy network is updated")
 
 

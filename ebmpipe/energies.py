@@ -65,17 +65,17 @@ class Watched:
     """An energy that remembers the values it gave last: for losses that are made from gradients and never see E itself.
 
     Attributes:
-        seen: the values (n,) of the last call, detached; None before the first.
+        x: the points of the last call, (n, *event); empty before the first.
+        seen: their energies, (n,).
     """
 
     def __init__(self, energy: Energy) -> None:
         self.energy = energy
-        self.seen: Tensor | None = None
+        self.x = self.seen = torch.empty(0)
 
     def __call__(self, x: Tensor) -> Tensor:
-        value = self.energy(x)
-        self.seen = value.detach()
-        return value
+        self.x, self.seen = x, self.energy(x)
+        return self.seen
 
 
 @contextmanager

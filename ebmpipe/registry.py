@@ -9,7 +9,13 @@ from difflib import get_close_matches
 from typing import Any
 
 #: Modules of a member package that are not members themselves.
-SHARED = {"base", "fetching", "idx", "mixtures", "prepared", "template", "transfer"}
+SHARED = {
+    *("base", "template"),  # of several kinds
+    *("fetching", "idx", "mixtures", "prepared", "transfer"),  # data
+    *("contrastive", "multigrid", "persistence"),  # methods
+    *("adaptation", "coupling", "leapfrog", "reflection"),  # samplers
+    *("spectral",),  # networks
+}
 
 
 class UnknownMember(ValueError):

@@ -14,12 +14,14 @@ from ebmpipe import registry, samplers
 from ebmpipe.config import KernelConfig, MethodConfig, NetworkConfig, SamplingConfig
 from ebmpipe.energies import BasedEnergy, Energy, GaussianLaw, frozen, gradient
 from ebmpipe.nets.base import build_network
-from ebmpipe.optimisation import Learner
+from ebmpipe.optimisation import Learner, apply_gradients
 from ebmpipe.seeding import derive
 from ebmpipe.spec import DataSpec, Kind
 
 #: Chains that move together when sampling: their activations still fit the cache.
 CHUNK = 1024
+#: Settings that differ by kind of data.
+ByKind = Mapping[Kind, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Method(nn.Module, ABC):
         Config: its settings, every field described, defaults from the source.
         kinds: the kinds of data it takes.
         requires: roles of other runs it builds on, such as ``backbone``; they arrive trained in `Setup.required`.
+        settings_by_kind: defaults of its settings that differ by kind of data, laid over those of ``Config``.
         trains: False for controls, which run no update.
         control: True for rows that only give the tables their scale.
     """
@@ -114,6 +117,7 @@ class Method(nn.Module, ABC):
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     kinds: ClassVar[frozenset[Kind]] = frozenset({"density", "vectors", "images"})
     requires: ClassVar[tuple[str, ...]] = ()
+    settings_by_kind: ClassVar[ByKind] = {}
     trains: ClassVar[bool] = True
     control: ClassVar[bool] = False
 
@@ -132,6 +136,14 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def gradient_evaluations_per_step(self) -> int:
         """Gradient evaluations of one `training_step`: one example's gradient of E, in x or in the weights, is one."""
+
+    @property
+    def random_cost(self) -> bool:
+        """Whether updates cost a random number of gradient evaluations.
+
+        Each then reports its own as ``gradient_evaluations``, and `gradient_evaluations_per_step` is what one is expected to cost.
+        """
+        return False
 
     @property
     def noise_level(self) -> float:
@@ -232,6 +244,18 @@ class EnergyMethod(Method):
     def live(self) -> nn.Module:
         """The energy with the weights in training."""
         return self.learner.network
+
+    def update(self, loss: Tensor, energies: Tensor, x: Tensor) -> dict[str, Any]:
+        """Minimise ``loss`` by one update, as `apply_gradients` does, with the energy penalty added.
+
+        Args:
+            loss: a scalar, in nats.
+            energies: E (n,) at every example that the loss was made from.
+            x: those examples, (n, *event).
+        """
+        if self.config.energy_penalty:
+            loss = loss + self.config.energy_penalty * (energies - self.base(x.detach())).square().mean()
+        return dict(apply_gradients(loss, self.learner, energies))
 
     def energy(self, x: Tensor) -> Tensor:
         value: Tensor = self.energy_function()(x)

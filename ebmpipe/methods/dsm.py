@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -10,8 +10,7 @@ from torch import Tensor
 
 from ebmpipe.config import MethodConfig
 from ebmpipe.energies import Energy, Watched
-from ebmpipe.methods.base import EnergyMethod, Reference
-from ebmpipe.optimisation import apply_gradients
+from ebmpipe.methods.base import ByKind, EnergyMethod, Reference
 
 
 def denoising_score_matching(energy: Energy, x: Tensor, z: Tensor, sigma: float) -> Tensor:
@@ -52,6 +51,7 @@ class DSM(EnergyMethod):
     )
     Config = DSMConfig
     config: DSMConfig
+    settings_by_kind: ClassVar[ByKind] = {"density": {"batch_size": 512}, "images": {"sigma": 0.3}}
 
     @property
     def gradient_evaluations_per_step(self) -> int:
@@ -66,4 +66,4 @@ class DSM(EnergyMethod):
         z = torch.randn(batch.shape, generator=generator, device=batch.device)
         energy = Watched(self.live)
         loss = denoising_score_matching(energy, batch, z, self.config.sigma).mean()
-        return apply_gradients(loss, self.learner, energy.seen)
+        return self.update(loss, energy.seen, energy.x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -12,8 +12,7 @@ from torch.nn import functional
 
 from ebmpipe.config import MethodConfig
 from ebmpipe.energies import BasedEnergy, GaussianLaw, gradient, value_and_gradient
-from ebmpipe.methods.base import EnergyMethod, Reference, Setup
-from ebmpipe.optimisation import apply_gradients
+from ebmpipe.methods.base import ByKind, EnergyMethod, Reference, Setup
 
 
 def contrast(log_ratio_data: Tensor, log_ratio_noise: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
@@ -79,6 +78,7 @@ class NCE(EnergyMethod):
     )
     Config = NCEConfig
     config: NCEConfig
+    settings_by_kind: ClassVar[ByKind] = {"density": {"batch_size": 512}, "images": {"data_noise": 0.3}}
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
@@ -99,7 +99,7 @@ class NCE(EnergyMethod):
         log_ratio = self.noise(x) - energies
         on_data, on_noise = log_ratio.split([len(batch), len(noise)])
         data_loss, noise_loss = contrast(on_data, on_noise, self.config.ratio)
-        report = apply_gradients(data_loss.mean() + self.config.ratio * noise_loss.mean(), self.learner, energies)
+        report = self.update(data_loss.mean() + self.config.ratio * noise_loss.mean(), energies, x)
         offset = math.log(self.config.ratio)
         return report | {
             "accuracy": ((on_data > offset).double().mean() + (on_noise < offset).double().mean()) / 2,

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ebmpipe.config import MethodConfig
 from ebmpipe.methods.base import EnergyMethod, Reference
-from ebmpipe.optimisation import apply_gradients
 
 
 class TemplateConfig(MethodConfig):
@@ -43,10 +42,11 @@ class Template(EnergyMethod):
         return self.config.batch_size + self.config.negatives
 
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
-        """(5) One whole update. Randomness only from ``generator``; weights only through `apply_gradients`."""
+        """(5) One whole update. Randomness only from ``generator``; weights only through `update`."""
         negative = self.base.sample(self.config.negatives, generator)
-        energies = self.live(torch.cat([batch, negative]))
+        x = torch.cat([batch, negative])
+        energies = self.live(x)
         energy_data, energy_negative = energies.split([len(batch), len(negative)])
         log_partition = (self.base(negative) - energy_negative).logsumexp(0) - math.log(len(negative))
-        report = apply_gradients(energy_data.mean() + log_partition, self.learner, energies)
+        report = self.update(energy_data.mean() + log_partition, energies, x)
         return report | {"log_partition": log_partition.detach()}

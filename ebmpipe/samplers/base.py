@@ -12,24 +12,40 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from torch import Tensor
 
 from ebmpipe.energies import Energy
+from ebmpipe.samplers.reflection import reflected
 
 #: Constructor arguments, with the ranges that a config is held to.
 StepSize = Annotated[float, Field(gt=0, description="ε of the drift (ε²/2) ∇E, in data units")]
 NoiseScale = Annotated[float | None, Field(ge=0, description="standard deviation of the noise, in data units; null: the step size")]
+Clip = Annotated[float | None, Field(gt=0, description="largest absolute value of a coordinate of ∇E, in nats per data unit; null: none")]
 
 
 class State(NamedTuple):
-    """Chains. ``x`` (n, *event) are the positions; a kernel that needs E and its gradient there again caches them."""
+    """Chains. ``x`` (n, *event) are the positions; a kernel that needs E and its gradient there again caches them.
+
+    ``memory`` is what else the kernel carries from step to step: momenta, replicas, a clock.
+    """
 
     x: Tensor
     energy: Tensor | None = None
     gradient: Tensor | None = None
+    memory: Any = None
 
 
 class Info(NamedTuple):
-    """What one step reports: the acceptance probability of each chain, (n,); 1 for kernels without rejection."""
+    """What one step reports.
+
+    Attributes:
+        accept_prob: acceptance probability of each chain, (n,); 1 for kernels without rejection.
+        gradient: the input gradients that the step was made with, (n, *event), where it began.
+        evaluations: input gradients taken, over all chains; None if they are `Kernel.gradients_per_step` per chain.
+        clipped: fraction of the gradients' coordinates that were clipped; None for none.
+    """
 
     accept_prob: Tensor
+    gradient: Tensor | None = None
+    evaluations: int | None = None
+    clipped: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -41,12 +57,18 @@ class Summary:
         gradient_evaluations: input gradients taken, over all chains.
         acceptance: mean acceptance probability over chains and steps.
         temperature: T such that the kernel's law approaches p^(1/T) for small steps; 1 for exact kernels.
+        clipped: fraction of the gradients' coordinates that were clipped. Where it is not 0, the temperature no longer holds.
+        gradient_norm: mean Euclidean norm of ∇E along the chains, in nats per data unit.
+        state: where the run ended; `run` goes on from there as if it had never stopped.
     """
 
     steps: int
     gradient_evaluations: int
     acceptance: float
     temperature: float
+    clipped: float
+    gradient_norm: float
+    state: State
 
 
 class Kernel(ABC):
@@ -56,17 +78,22 @@ class Kernel(ABC):
         name: id, equal to the file's name.
         revision: bumped when the same inputs would give other chains.
         gradients_at_init: input gradients per chain taken by `init`.
-        gradients_per_step: input gradients per chain taken by `step`.
+        gradients_per_step: input gradients per chain taken by `step`; the most it may take if their number is random.
+        random_cost: whether the number of gradients of a step is random; `Info.evaluations` then counts them.
         temperature: as in `Summary`.
         adjusted: whether proposals are accepted or rejected, so that acceptance means something.
+        target_acceptance: acceptance at which the kernel is efficient; None where nothing is rejected.
     """
 
     name: ClassVar[str]
     revision: ClassVar[int]
+    step_size: float
     gradients_at_init: int = 0
     gradients_per_step: int = 1
+    random_cost: bool = False
     temperature: float = 1.0
     adjusted: bool = False
+    target_acceptance: float | None = None
 
     @abstractmethod
     def init(self, energy: Energy, x: Tensor) -> State:
@@ -85,24 +112,46 @@ class Kernel(ABC):
         return create_model(cls.__name__, __config__=ConfigDict(extra="forbid"), **fields)
 
     def cost(self, steps: int) -> int:
-        """Input gradients per chain of a run of ``steps``."""
+        """Input gradients per chain of a run of ``steps``; the most there may be if their number is random."""
         return self.gradients_at_init + steps * self.gradients_per_step
 
 
 @torch.no_grad()
-def run(kernel: Kernel, energy: Energy, x: Tensor, steps: int, generator: torch.Generator) -> tuple[Tensor, Summary]:
-    """Run chains from ``x`` (n, *event) for ``steps`` steps; returns their last positions and a summary.
+def run(kernel: Kernel, energy: Energy, x: Tensor | State, steps: int, generator: torch.Generator) -> tuple[Tensor, Summary]:
+    """Run chains for ``steps`` steps; returns their last positions and a summary.
 
-    Wrap the energy's module in `ebmpipe.energies.frozen` when it has parameters that train.
+    Wrap the energy's module in `ebmpipe.energies.frozen` when it has parameters that train. An energy that declares a box as its
+    ``support`` is sampled there, by reflection at its walls.
+
+    Args:
+        kernel: what moves the chains.
+        energy: E, (n, *event) -> (n,).
+        x: positions (n, *event) to start from, or the `Summary.state` of an earlier run to go on from.
+        steps: steps of each chain.
+        generator: the source of all randomness.
     """
-    state = kernel.init(energy, x)
-    acceptance = torch.zeros((), dtype=torch.float64, device=x.device)
+    energy, box = reflected(energy)
+    started = isinstance(x, Tensor)
+    state = kernel.init(energy, x) if isinstance(x, Tensor) else x
+    n = state.x.shape[0]
+    totals = torch.zeros(3, dtype=torch.float64, device=state.x.device)
+    acceptance, norm, clipped = totals.unbind()
+    evaluations = n * kernel.gradients_at_init if started else 0
     for _ in range(steps):
         state, info = kernel.step(energy, state, generator)
         acceptance += info.accept_prob.mean()
-    return state.x, Summary(
+        if info.gradient is not None:
+            norm += torch.linalg.vector_norm(info.gradient.flatten(1), dim=1).mean()
+        if info.clipped is not None:
+            clipped += info.clipped
+        evaluations += n * kernel.gradients_per_step if info.evaluations is None else info.evaluations
+    acceptance_, norm_, clipped_ = (totals / max(steps, 1)).tolist()
+    return box.fold(state.x) if box else state.x, Summary(
         steps=steps,
-        gradient_evaluations=x.shape[0] * kernel.cost(steps),
-        acceptance=float(acceptance) / steps if steps else 1.0,
+        gradient_evaluations=evaluations,
+        acceptance=acceptance_ if steps else 1.0,
         temperature=kernel.temperature,
+        clipped=clipped_,
+        gradient_norm=norm_,
+        state=state,
     )

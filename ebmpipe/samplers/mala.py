@@ -22,6 +22,7 @@ class MALA(Kernel):
     revision = 1
     gradients_at_init = 1
     adjusted = True
+    target_acceptance = 0.574  # optimal in many dimensions: Roberts & Rosenthal 1998
 
     def __init__(self, step_size: StepSize) -> None:
         if not step_size > 0:
@@ -34,7 +35,7 @@ class MALA(Kernel):
 
     def step(self, energy: Energy, state: State, generator: torch.Generator) -> tuple[State, Info]:
         """One proposal per chain; one gradient. A proposal of non-finite energy is rejected."""
-        x, value, slope = state
+        x, value, slope, _ = state
         assert value is not None and slope is not None
         half = self.step_size**2 / 2
         z = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
@@ -51,5 +52,5 @@ class MALA(Kernel):
         wide = accepted.view(-1, *[1] * (x.dim() - 1))
         return (
             State(torch.where(wide, proposal, x), torch.where(accepted, value_new, value), torch.where(wide, slope_new, slope)),
-            Info(accept_prob),
+            Info(accept_prob, slope),
         )

@@ -17,7 +17,7 @@ from ebmpipe.samplers import run
 METHODS = {
     "dsm": (1, 4.596863, 76.938507),
     "nce": (1, 4.530913, 76.794441),
-    "pcd": (1, 4.624078, 76.848663),
+    "pcd": (2, 4.624078, 76.848663),
 }
 #: Sampler -> (revision, mean square of 50 chains after 20 steps on a standard Gaussian in the plane).
 SAMPLERS = {

@@ -35,23 +35,23 @@ def test_no_chain_is_lost():
     method = pcd(chains=8192, batch_size=256, steps=1)
     method.kernel = Still()
     lineage = torch.arange(8192.0) / 8192
-    method.positions[:, 0], method.positions[:, 1] = lineage, 0
+    method.persistence.positions[:, 0], method.persistence.positions[:, 1] = lineage, 0
     generator = torch.Generator().manual_seed(0)
     # The chains alone matter here: an update of no effect leaves out the network.
     method.learner.update = lambda gradients: None
     for _ in range(2000):
         method.training_step(torch.zeros(256, 2), generator)
-    assert torch.equal(method.positions[:, 0].sort().values, lineage)
-    assert method.ages.sum() == 2000 * 256
+    assert torch.equal(method.persistence.positions[:, 0].sort().values, lineage)
+    assert method.persistence.ages.sum() == 2000 * 256
 
 
 def test_undrawn_chains_do_not_move():
     method = pcd(chains=64, batch_size=16, steps=3)
-    before = method.positions.clone()
+    before = method.persistence.positions.clone()
     method.training_step(torch.zeros(16, 2), torch.Generator().manual_seed(0))
-    moved = (method.positions != before).any(1)
+    moved = (method.persistence.positions != before).any(1)
     assert moved.sum() == 16
-    assert torch.equal(moved, method.ages == 3)
+    assert torch.equal(moved, method.persistence.ages == 3)
 
 
 def test_restart_begins_a_new_life():
@@ -59,7 +59,7 @@ def test_restart_begins_a_new_life():
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
         method.training_step(torch.zeros(16, 2), generator)
-    assert (method.ages == 2).all()
+    assert (method.persistence.ages == 2).all()
 
 
 def test_fewer_chains_than_examples_are_refused():
@@ -74,7 +74,7 @@ def test_the_update_follows_the_likelihood_gradient():
     method.learner.config = method.learner.config.model_copy(update={"betas": (0.0, 0.0)})
     batch = torch.randn(32, 2)
     parameters = list(method.live.parameters())
-    loss = method.live(batch).mean() - method.live(method.positions.detach()).mean()
+    loss = method.live(batch).mean() - method.live(method.persistence.positions.detach()).mean()
     expected = torch.autograd.grad(loss, parameters)
     method.training_step(batch, torch.Generator().manual_seed(0))
     for ours, theirs in zip(method.learner.moments("first_moment"), expected, strict=True):
@@ -90,6 +90,6 @@ def test_chains_say_how_they_came_about():
     method = pcd(chains=16, batch_size=16, steps=2)
     method.training_step(torch.zeros(16, 2), torch.Generator().manual_seed(0))
     chains = method.chains()
-    assert torch.equal(chains.x, method.positions)
+    assert torch.equal(chains.x, method.persistence.positions)
     assert chains.sampler_steps == 2
     assert chains.notes["kernel"]["name"] == "mala"

@@ -1,0 +1,156 @@
+"""Maximum likelihood with negative samples from a Markov chain: what all its variants share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ebmpipe import samplers
+from ebmpipe.config import KernelConfig, MethodConfig
+from ebmpipe.energies import frozen
+from ebmpipe.methods.base import EnergyMethod, Samples, Setup, build_kernel
+from ebmpipe.methods.persistence import Drawn, Persistence
+from ebmpipe.samplers import Summary
+
+
+class ContrastiveConfig(MethodConfig):
+    """Settings of every method that runs a Markov chain in each update."""
+
+    steps: int = Field(20, ge=1, description="steps of the kernel per update")
+    kernel: KernelConfig = Field(KernelConfig(name="mala", settings={"step_size": 0.25}), description="the kernel that moves the chains")
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """Negative samples of one update.
+
+    Attributes:
+        x: positions, (n, *event).
+        summary: what the run of the kernel that made them reports.
+        drawn: the persistent chains that they were before, if they are any.
+    """
+
+    x: Tensor
+    summary: Summary
+    drawn: Drawn | None = None
+
+
+class Contrastive(EnergyMethod):
+    """Follows the gradient of the log-likelihood, -∂E(x) + E_p[∂E], with the model's expectation taken over a chain's last positions.
+
+    Reports ``d_t``, the mean energy of data less that of negatives, which swings about zero in a stable training, and ``r_t``, the
+    mean norm of ∇E along the chains, which tells whether noise or drift moves them (Nijkamp et al. 2020). The loss is d_t plus
+    penalties: it is no measure of progress.
+    """
+
+    Config = ContrastiveConfig
+    config: ContrastiveConfig
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self.kernel = build_kernel(self.config.kernel)
+
+    @property
+    def gradient_evaluations_per_step(self) -> int:
+        """Every step of every chain, then positives and negatives once."""
+        return self.config.batch_size * (self.kernel.cost(self.config.steps) + 2)
+
+    @property
+    def random_cost(self) -> bool:
+        return self.kernel.random_cost
+
+    @property
+    def temperature(self) -> float:
+        return self.kernel.temperature
+
+    @abstractmethod
+    def negatives(self, batch: Tensor, generator: torch.Generator) -> Negatives:
+        """The negative samples of an update, which changes nothing."""
+
+    def keep(self, negatives: Negatives) -> dict[str, Any]:
+        """Called after the update, which refuses what is not finite: here chains are written back. Returns diagnostics."""
+        return {}
+
+    def moved(self, start: Tensor, generator: torch.Generator) -> tuple[Tensor, Summary]:
+        """Chains from ``start`` (n, *event) after ``steps`` steps under the energy as it now is."""
+        with frozen(self.live):
+            return samplers.run(self.kernel, self.live, start, self.config.steps, generator)
+
+    def loss_beside(self, negatives: Negatives, generator: torch.Generator) -> tuple[Tensor | None, dict[str, Any]]:
+        """What a variant adds to the contrast of energies, in nats, if anything, and its diagnostics."""
+        return None, {}
+
+    def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
+        negatives = self.negatives(batch, generator)
+        beside, report = self.loss_beside(negatives, generator)
+        # One forward pass for both halves: at this size the calls cost more than the arithmetic.
+        x = torch.cat([batch, negatives.x])
+        energies = self.live(x)
+        on_data, on_negatives = (part.mean() for part in energies.split([len(batch), len(negatives.x)]))
+        contrast = on_data - on_negatives
+        summary = negatives.summary
+        report |= self.update(contrast if beside is None else contrast + beside, energies, x)
+        report |= {"d_t": contrast.detach(), "r_t": summary.gradient_norm}
+        report |= {"energy_data": on_data.detach(), "energy_negative": on_negatives.detach()}
+        if self.kernel.adjusted:
+            report["acceptance"] = summary.acceptance
+        if summary.clipped:
+            report["clipped"] = summary.clipped
+        if self.random_cost:
+            report["gradient_evaluations"] = summary.gradient_evaluations + len(x)
+        return report | self.keep(negatives)
+
+
+class PersistentConfig(ContrastiveConfig):
+    """Settings of methods whose chains outlive the update."""
+
+    chains: int = Field(256, ge=1, description="number of persistent chains, at least the batch size; more of them are a replay buffer")
+    restart: float = Field(0.0, ge=0, le=1, description="probability that a drawn chain starts anew")
+
+
+class Persistent(Contrastive):
+    """A contrastive method whose chains go on from update to update, see `Persistence`; they start, and restart, from the base."""
+
+    Config = PersistentConfig
+    config: PersistentConfig
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        if self.config.chains < self.config.batch_size:
+            raise ValueError(
+                f"{self.name} needs at least as many chains as the batch has examples: {self.config.chains} < {self.config.batch_size}"
+            )
+        self.persistence = Persistence(self.base.sample(self.config.chains, setup.generator))
+
+    def beginnings(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Where chains start anew, one for each example of ``batch``."""
+        return self.base.sample(len(batch), generator)
+
+    def drawn(self, batch: Tensor, generator: torch.Generator) -> Drawn:
+        """The chains of an update, some of them begun anew."""
+        drawn = self.persistence.draw(len(batch), generator)
+        if self.config.restart:
+            anew = torch.rand(len(batch), generator=generator, device=batch.device) < self.config.restart
+            drawn = self.persistence.begun_anew(drawn, anew, self.beginnings(batch, generator))
+        return drawn
+
+    def negatives(self, batch: Tensor, generator: torch.Generator) -> Negatives:
+        drawn = self.drawn(batch, generator)
+        return Negatives(*self.moved(drawn.x, generator), drawn)
+
+    def keep(self, negatives: Negatives) -> dict[str, Any]:
+        assert negatives.drawn is not None
+        self.persistence.put_back(negatives.drawn, negatives.x, negatives.summary.steps)
+        return dict(self.persistence.diagnostics())
+
+    def chains(self) -> Samples:
+        steps = self.persistence.ages.double().mean()
+        kernel = self.config.kernel.model_dump(mode="json")
+        return Samples(
+            self.persistence.positions, sampler_steps=round(float(steps)), temperature=self.temperature, notes={"kernel": kernel}
+        )
