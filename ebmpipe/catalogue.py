@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ebmpipe import registry
-from ebmpipe.config import NETWORKS, EvaluationConfig, KernelConfig, RunConfig, SamplingConfig, WorkflowConfig
+from ebmpipe.config import KINDS, EvaluationConfig, KernelConfig, SamplingConfig, WorkflowConfig
 from ebmpipe.config_reference import reference
 from ebmpipe.files import write_text
 
@@ -26,6 +26,7 @@ def method_entry(method: Any) -> dict[str, Any]:
         "control": method.control,
         "references": [vars(reference) for reference in method.references],
         "defaults": method.Config().model_dump(mode="json"),
+        "settings_by_kind": {kind: dict(settings) for kind, settings in method.settings_by_kind.items()},
         "schema": method.Config.model_json_schema(),
     }
 
@@ -70,6 +71,7 @@ def catalogue() -> dict[str, Any]:
                 "raw_files": list(d.raw_files),
                 "raw_folders": list(d.raw_folders),
                 "downloads": bool(d.mirrors),
+                "starting_point": dict(d.starting_point),
             }
             for name, d in registry.load_all("data").items()
         },
@@ -82,10 +84,8 @@ def catalogue() -> dict[str, Any]:
             for name, f in registry.load_all("report.figures").items()
         },
         "defaults": {
-            "run": RunConfig(dataset="x", label="x", method="x").model_dump(mode="json", exclude={"dataset", "label", "method"}),
             "kernel": KernelConfig().model_dump(mode="json"),
-            "networks": {kind: network.model_dump(mode="json") for kind, network in NETWORKS.items()},
-            "sampling": SamplingConfig().model_dump(mode="json"),
+            "kinds": {kind: defaults.model_dump(mode="json") for kind, defaults in KINDS.items()},
             "evaluation": EvaluationConfig().model_dump(mode="json"),
         },
         "schemas": {"sampling": SamplingConfig.model_json_schema(), "evaluation": EvaluationConfig.model_json_schema()},

@@ -101,7 +101,7 @@ def train(
         float, typer.Option(min=0, envvar="EBMPIPE_CHECKPOINT_PERIOD", help="Seconds between checkpoints.")
     ] = 30.0,
 ) -> None:
-    """Train one run, or go on with an interrupted one. What is not given is as in the default comparison (config/config.yaml)."""
+    """Train one run, or go on with an interrupted one. What is not given is the default of the kind of data (config/README.md)."""
     from ebmpipe.config import RunConfig
     from ebmpipe.preparing import ensure_prepared
     from ebmpipe.starting_points import announced, completed
@@ -144,7 +144,7 @@ def sample(
     results: Results = Path("results"),
     device: Device = "auto",
 ) -> None:
-    """Draw samples from a trained run. What is not given is as in the default comparison (config/config.yaml)."""
+    """Draw samples from a trained run. What is not given is the default of the kind of data (config/README.md)."""
     from ebmpipe.config import SamplingConfig
     from ebmpipe.layers import merged
     from ebmpipe.runs import RunFolder

@@ -30,7 +30,9 @@ class KernelConfig(Model):
     """A Markov kernel and its settings."""
 
     name: str = Field("ula", description="id of a sampler")
-    settings: dict[str, float | bool | None] = Field({"step_size": 0.2}, description="the kernel's constructor arguments, in data units")
+    settings: dict[str, int | float | bool | None] = Field(
+        {"step_size": 0.2}, description="the kernel's constructor arguments, in data units"
+    )
 
 
 class NetworkConfig(Model):
@@ -38,15 +40,6 @@ class NetworkConfig(Model):
 
     name: str = Field("mlp", description="id of a network")
     settings: dict[str, Any] = Field({}, description="the network's own settings; defaults where absent")
-
-
-#: The energy network of each kind of data, where nothing else is said. In the plane, data have structure much finer than their extent:
-#: a SiLU network on standardised inputs needs many updates to leave the smooth solutions it starts among, and the gain spares it those.
-NETWORKS: dict[Kind, NetworkConfig] = {
-    "density": NetworkConfig(name="mlp", settings={"width": 128, "depth": 2, "gain": 6.0}),
-    "vectors": NetworkConfig(name="mlp", settings={"width": 256, "depth": 2}),
-    "images": NetworkConfig(name="conv", settings={"widths": [32, 64, 128]}),
-}
 
 
 class OptimiserConfig(Model):
@@ -58,6 +51,8 @@ class OptimiserConfig(Model):
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty on the weights, added to the gradient")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="cosine decay to zero over the run, or none")
     warmup: int = Field(0, ge=0, description="updates of linear warm-up")
+    sgd_after: float = Field(1.0, ge=0, le=1, description="fraction of the run from which on plain gradient descent takes Adam's place")
+    sgd_learning_rate: float = Field(1e-2, gt=0, le=100, description="its learning rate at its peak, under the same schedule")
     gradient_clip: float | None = Field(None, gt=0, description="largest Euclidean norm of the gradient; null: no clipping")
     average_decay: float = Field(0.999, ge=0, lt=1, description="decay of the average of the weights, which is what is evaluated")
     loss_bound: float = Field(1e6, gt=0, description="a loss beyond this in absolute value ends the run as diverged")
@@ -106,16 +101,48 @@ class RunConfig(Model):
 
 
 class SamplingConfig(Model):
-    """Fresh samples: long chains started from the broad Gaussian base, the same for every method."""
+    """Fresh samples: long chains started from the broad Gaussian base, the same for every method. A method that has a sampler of its own is
+    judged by that, and by these chains as the source `long_run`."""
 
     n: int = Field(5000, ge=1, description="samples per source")
     steps: int = Field(500, ge=1, description="steps of each chain")
     kernel: KernelConfig = Field(KernelConfig(name="mala", settings={"step_size": 0.3}), description="the Markov kernel")
+    adaptation_steps: int = Field(
+        0,
+        ge=0,
+        description="steps of dual averaging of the kernel's step size before the chains start; 0: the step size stays as given",
+    )
     denoise: bool = Field(
         False,
         description="end with x - σ²∇E(x), the mean of the clean example given x, if the data were smoothed by noise σ (Miyasawa 1961)",
     )
     energy_bound: float = Field(1e8, gt=0, description="a sample whose energy is beyond this in absolute value ends the run as diverged")
+
+
+class KindDefaults(Model):
+    """Where every method starts on one kind of data. A method's own settings by kind are `Method.settings_by_kind`."""
+
+    gradient_evaluations: int = Field(10_000_000, ge=1, description="training budget")
+    network: NetworkConfig = Field(description="the energy network")
+    sampling: SamplingConfig = Field(SamplingConfig(), description="fresh samples")
+
+
+#: What holds on each kind of data where nothing else is said. In the plane, data have structure much finer than their extent: a SiLU
+#: network on standardised inputs needs many updates to leave the smooth solutions it starts among, and the gain spares it those. Image
+#: methods model data smoothed by noise, and samples end with the jump that takes it off again.
+KINDS: dict[Kind, KindDefaults] = {
+    "density": KindDefaults(
+        gradient_evaluations=6_000_000,
+        network=NetworkConfig(name="mlp", settings={"width": 128, "depth": 2, "gain": 6.0}),
+        sampling=SamplingConfig(n=10_000, kernel=KernelConfig(name="mala", settings={"step_size": 0.25})),
+    ),
+    "vectors": KindDefaults(network=NetworkConfig(name="mlp", settings={"width": 256, "depth": 2})),
+    "images": KindDefaults(
+        gradient_evaluations=2_500_000,
+        network=NetworkConfig(name="conv", settings={"widths": [32, 64, 128]}),
+        sampling=SamplingConfig(n=1000, steps=1000, kernel=KernelConfig(name="mala", settings={"step_size": 0.2}), denoise=True),
+    ),
+}
 
 
 class EvaluationConfig(Model):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ebmpipe import config, registry
+from ebmpipe.spec import Kind
 
 INTRODUCTION = """# Every key of a config
 
@@ -20,7 +21,8 @@ stands alone: nothing of `config/config.yaml` is laid under it. A misspelt key o
 label or raw file end the workflow before any job starts, with the file, the line, the key and the valid choices. `ebmpipe check my.yaml`
 (or `make check CONFIG=my.yaml`) says the same without running anything, and what each run comes to.
 
-Settings are laid over each other in this order, later ones win: the defaults below, `defaults.{kind of data}`, `methods.{label}`,
+Settings are laid over each other in this order, later ones win: the defaults below; those of the [kind of data](#kinds-of-data), where a
+method's own stand with its settings; those of the [data set](#data-sets); `defaults.{kind of data}`; `methods.{label}`;
 `datasets.{data set}`. A kernel or network of another `name` replaces the earlier one whole. Nothing after a label, a data set or a section
 (`pcd:`) is the same as `{}`. YAML reads `1e-3` as text: write `1.0e-3`; an integer has no point: `6_000_000`, not `6.0e+6`.
 
@@ -86,6 +88,14 @@ def table(model: type[BaseModel], inherited: type[BaseModel] | None = None) -> I
         yield f"| `{name}` | {type_name(field.annotation)}{limits(field)} | {default_of(field)} | {field.description or ''} |"
 
 
+def by_kind(settings: Mapping[Kind, Mapping[str, Any]]) -> Iterator[str]:
+    """Markdown lines for the defaults of a method that differ by kind of data."""
+    for kind, own in settings.items():
+        yield f"- on {kind}: {as_yaml(dict(own))}"
+    if settings:
+        yield ""
+
+
 def reference() -> str:
     """The whole document."""
     lines = [INTRODUCTION]
@@ -113,18 +123,22 @@ def reference() -> str:
             "",
             *(rows if len(rows) > 2 else ["None of its own."]),
             "",
+            *by_kind(method.settings_by_kind),
         ]
     lines += ["## Settings of each network", ""]
     for name, network in registry.load_all("nets").items():
         lines += [f"### {name}", "", *table(network.Config), ""]
-    lines += ["Where a config says nothing of a network, it is, by kind of data:", ""]
-    lines += [f"- {kind}: {as_yaml(network.model_dump(mode='json'))}" for kind, network in config.NETWORKS.items()]
-    lines += ["", "## Settings of each sampler", "", "What `kernel: {name: …, settings: {…}}` may say.", ""]
+    lines += ["## Settings of each sampler", "", "What `kernel: {name: …, settings: {…}}` may say.", ""]
     for name, kernel in registry.load_all("samplers").items():
         lines += [f"### {name}", "", *table(kernel.settings_model()), ""]
-    lines += ["## Data sets", "", "What `datasets` may name.", "", "| id | kind | shape | training examples |", "|---|---|---|---|"]
+    lines += ["## Kinds of data", "", "Where a config says nothing, these hold; a data set's own, below, are laid over them.", ""]
+    for kind, defaults in config.KINDS.items():
+        lines += [f"- {kind}: {as_yaml(defaults.model_dump(mode='json', exclude_defaults=True))}"]
+    lines += ["", "## Data sets", "", "What `datasets` may name.", ""]
+    lines += ["| id | kind | shape | training examples | where a config says nothing |", "|---|---|---|---|---|"]
     for name, data in registry.load_all("data").items():
-        lines.append(f"| `{name}` | {data.kind} | {'×'.join(map(str, data.shape))} | {data.sizes['train']} |")
+        own = as_yaml(dict(data.starting_point)) if data.starting_point else ""
+        lines.append(f"| `{name}` | {data.kind} | {'×'.join(map(str, data.shape))} | {data.sizes['train']} | {own} |")
     lines += ["", "## Metrics", "", "What `evaluation: {metrics: […]}` may name; [docs/metrics.md](../docs/metrics.md) explains them.", ""]
     lines += ["| id | measures |", "|---|---|"]
     lines += [f"| `{name}` | {', '.join(f'`{key}`' for key in metric.ids)} |" for name, metric in registry.load_all("metrics").items()]

@@ -1,15 +1,19 @@
-"""Energies as functions: gradients by hand or by autograd, freezing while sampling, and the Gaussian base."""
+"""Energies as functions: gradients by hand or by autograd, freezing while sampling, temperature, and the laws that they tilt."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ebmpipe.supports import Box
 
 if TYPE_CHECKING:
     from ebmpipe.spec import DataSpec
@@ -23,6 +27,9 @@ CHUNK = 16384
 #: Width of the Gaussian base in units of the data's standard deviation: broad enough to cover the data, so that the
 #: network only ever removes mass, and narrow enough that noise drawn from it overlaps them.
 BASE_WIDTH = 1.5
+
+#: Where images live in model space.
+IMAGE_BOX = Box(-1.0, 1.0)
 
 
 def value_and_gradient(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,14 +80,63 @@ class Watched:
         self.energy = energy
         self.x = self.seen = torch.empty(0)
 
+    @property
+    def support(self) -> Box | None:
+        """That of the energy."""
+        return support_of(self.energy)
+
     def __call__(self, x: Tensor) -> Tensor:
         self.x, self.seen = x, self.energy(x)
         return self.seen
 
 
+class Tempered:
+    """E/T, the energy of the law that chains of a kernel with temperature T follow: p^(1/T), where E is that of p.
+
+    Args:
+        energy: E.
+        temperature: T > 0.
+    """
+
+    def __init__(self, energy: Energy, temperature: float) -> None:
+        self.energy, self.temperature = energy, temperature
+
+    @property
+    def support(self) -> Box | None:
+        """That of E."""
+        return support_of(self.energy)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.energy(x) / self.temperature
+
+    def grad(self, x: Tensor) -> Tensor:
+        """Its input gradient, shape of ``x``."""
+        return gradient(self.energy, x) / self.temperature
+
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both."""
+        value, slope = value_and_gradient(self.energy, x)
+        return value / self.temperature, slope / self.temperature
+
+
+def tempered(energy: Energy, temperature: float) -> Energy:
+    """``energy`` divided by ``temperature``; the same object where that is 1."""
+    return energy if temperature == 1 else Tempered(energy, temperature)
+
+
+def support_of(energy: object) -> Box | None:
+    """The box that an energy declares as its ``support``; None if it is defined everywhere, as all are that declare none."""
+    box = getattr(energy, "support", None)
+    assert box is None or isinstance(box, Box)
+    return box
+
+
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Hold ``module`` fixed while it is sampled: parameters need no gradient and layers are in evaluation mode."""
+    """Hold ``module`` fixed while it is sampled: parameters need no gradient and layers are in evaluation mode.
+
+    Weights that are functions of others, as under spectral normalisation, are computed once; nothing may update them inside.
+    """
     parameters = [p for p in module.parameters() if p.requires_grad]
     training = [m for m in module.modules() if m.training]
     try:
@@ -88,7 +144,8 @@ def frozen(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(False)
         for child in training:
             child.training = False
-        yield
+        with parametrize.cached():
+            yield
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
@@ -96,8 +153,8 @@ def frozen(module: nn.Module) -> Iterator[None]:
             child.training = True
 
 
-class GaussianLaw(nn.Module):
-    """An isotropic Gaussian N(mean, std² I) over events: base of energies, start of chains, noise of contrastive estimation.
+class Law(nn.Module, ABC):
+    """A normalised density over events that can be sampled: base of energies, start of chains, noise of contrastive estimation.
 
     Args:
         shape: event shape.
@@ -108,6 +165,34 @@ class GaussianLaw(nn.Module):
     def __init__(self, shape: tuple[int, ...], mean: float, std: float) -> None:
         super().__init__()
         self.shape, self.mean, self.std = shape, mean, std
+
+    @property
+    def support(self) -> Box | None:
+        """The box outside of which the density is zero; None if it is positive everywhere."""
+        return None
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Minus the log-density at ``x`` (n, *event), in nats, shape (n,)."""
+
+    @abstractmethod
+    def grad(self, x: Tensor) -> Tensor:
+        """Its input gradient, shape of ``x``."""
+
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both."""
+        return self.forward(x), self.grad(x)
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """``n`` samples, (n, *event) float32, on the generator's device."""
+
+
+class GaussianLaw(Law):
+    """An isotropic Gaussian N(mean, std² I) over events; its support is the whole space."""
+
+    def __init__(self, shape: tuple[int, ...], mean: float, std: float) -> None:
+        super().__init__(shape, mean, std)
         self.log_normaliser = math.prod(shape) * math.log(std * math.sqrt(2 * math.pi))
 
     @classmethod
@@ -120,47 +205,92 @@ class GaussianLaw(nn.Module):
         return (x - self.mean).flatten(1).square().sum(1) / (2 * self.std**2) + self.log_normaliser
 
     def grad(self, x: Tensor) -> Tensor:
-        """Its input gradient, shape of ``x``."""
         return (x - self.mean) / self.std**2
 
-    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Both."""
-        return self.forward(x), self.grad(x)
-
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """``n`` samples, (n, *event) float32, on the generator's device."""
         z = torch.randn(n, *self.shape, generator=generator, device=generator.device)
         return z.mul_(self.std).add_(self.mean)
 
 
-class BasedEnergy(nn.Module):
-    """E(x) = f((x - m) / s) - log N(x; m, (BASE_WIDTH s)²), with f a network and m, s the data's mean and deviation.
+class UniformLaw(Law):
+    """The uniform law on a box: E is the log of its volume inside and +inf outside.
 
-    Proper whenever f grows slower than quadratically; log Z = 0 where f = 0. Its support is the whole space.
+    Args:
+        shape: event shape.
+        box: the same interval in every coordinate.
+    """
+
+    def __init__(self, shape: tuple[int, ...], box: Box) -> None:
+        super().__init__(shape, (box.low + box.high) / 2, box.width / math.sqrt(12))
+        self.box = box
+        self.log_volume = math.prod(shape) * math.log(box.width)
+
+    @property
+    def support(self) -> Box:
+        return self.box
+
+    def forward(self, x: Tensor) -> Tensor:
+        # A constant to autograd: nothing of the infinity outside reaches a gradient.
+        return x.new_full((len(x),), self.log_volume).masked_fill(~self.box.contains(x), torch.inf)
+
+    def grad(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        u = torch.rand(n, *self.shape, generator=generator, device=generator.device)
+        return self.box.nearest(u.mul_(self.box.width).add_(self.box.low))
+
+
+def base_law(spec: DataSpec, support: Literal["space", "box"]) -> Law:
+    """The law that energies of these data tilt: a broad Gaussian in the whole space, or the uniform one on the box of images.
+
+    Raises:
+        ValueError: if the data are no images and hence have no box.
+    """
+    if support == "space":
+        return GaussianLaw.of(spec)
+    if spec.kind != "images":
+        raise ValueError(f"support: box is the range [-1, 1] of images, and {spec.name} is {spec.kind}: leave it at `support: space` there")
+    return UniformLaw(spec.shape, IMAGE_BOX)
+
+
+class BasedEnergy(nn.Module):
+    """E(x) = f((x - m) / s) - T log q(x), with f a network, m, s the data's mean and deviation, and q the base law.
+
+    Sampled at temperature T it is the law exp(-f/T) q: the base stays what it is. log Z = 0 where f = 0. On a Gaussian base,
+    N(m, (BASE_WIDTH s)² I), it is proper whenever f grows slower than quadratically; on the uniform law of a box always, and +inf
+    outside of it.
 
     Args:
         network: f, (n, *event) -> (n,).
         spec: the data, for event shape, m and s.
+        base: q; the Gaussian if None.
+        temperature: T, at which it is to be sampled.
     """
 
-    def __init__(self, network: nn.Module, spec: DataSpec) -> None:
+    def __init__(self, network: nn.Module, spec: DataSpec, base: Law | None = None, temperature: float = 1.0) -> None:
         super().__init__()
-        self.network = network
-        self.base = GaussianLaw.of(spec)
+        self.network, self.temperature = network, temperature
+        self.base = base or GaussianLaw.of(spec)
         self.mean, self.std = spec.mean, spec.std
+
+    @property
+    def support(self) -> Box | None:
+        """The box that it is defined on; None if that is the whole space."""
+        return self.base.support
 
     def forward(self, x: Tensor) -> Tensor:
         """E(x) in nats, shape (n,)."""
-        value: Tensor = self.network((x - self.mean) / self.std) + self.base(x)
+        value: Tensor = self.network((x - self.mean) / self.std) + self.temperature * self.base(x)
         return value
 
     @torch.no_grad()
     def grad(self, x: Tensor) -> Tensor:
         """The input gradient, shape of ``x``; the network's own if it offers one."""
-        return gradient(self.network, (x - self.mean) / self.std) / self.std + self.base.grad(x)
+        return gradient(self.network, (x - self.mean) / self.std) / self.std + self.temperature * self.base.grad(x)
 
     @torch.no_grad()
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """E(x) and its input gradient."""
         value, slope = value_and_gradient(self.network, (x - self.mean) / self.std)
-        return value + self.base(x), slope / self.std + self.base.grad(x)
+        return value + self.temperature * self.base(x), slope / self.std + self.temperature * self.base.grad(x)

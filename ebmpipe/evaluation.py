@@ -22,10 +22,10 @@ from ebmpipe.metrics.quadrature import density_grid, normalise
 from ebmpipe.optimisation import Diverged
 from ebmpipe.provenance import Stopwatch, choose_device
 from ebmpipe.runs import RunFolder
-from ebmpipe.seeding import numpy_generator
+from ebmpipe.seeding import numpy_generator, torch_generator
 
 #: Bumped when the numerics of this stage change; metrics have revisions of their own.
-EVALUATION_REVISION = 1
+EVALUATION_REVISION = 2
 LogDensity = Callable[[np.ndarray], np.ndarray]
 
 
@@ -68,15 +68,17 @@ def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConf
     """Energies of data, samples and noise, and in 2-D the normalised log-density on a grid; what has no value is absent.
 
     An energy of data smoothed by noise is shown what it describes: test data with that noise, and samples before the denoising jump.
+    Noise is the base, on which the energy is built.
     """
     if evaluation.log_unnormalised is None:
         return {}
-    energy, rng = evaluation.log_unnormalised, numpy_generator(0, "evaluation", "figures")
+    energy, generator = evaluation.log_unnormalised, torch_generator(0, "evaluation", "figures")
+    test = torch.from_numpy(evaluation.test).float()
     samples = evaluation.samples.get("noisy", evaluation.samples[evaluation.primary])
     arrays = {
-        "energy_data": -energy(evaluation.test + method.noise_level * rng.standard_normal(evaluation.test.shape)),
+        "energy_data": -energy(method.smoothed(test, method.noise_level, generator).numpy()),
         "energy_samples": -energy(samples),
-        "energy_noise": -energy(method.base.mean + method.base.std * rng.standard_normal(evaluation.test.shape)),
+        "energy_noise": -energy(method.base.sample(len(test), generator).numpy()),
     }
     if evaluation.spec.kind == "density":
         try:
@@ -150,8 +152,9 @@ def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str
     seed = folder.config.seed
     sources, metadata = read_arrays(folder.verified("samples.safetensors"))
     # The reference must not depend on the run's seed, or methods would be compared with different data.
-    test = data.model_space("test", numpy_generator(0, "evaluation", "test"))
-    train = data.model_space("train", numpy_generator(0, "evaluation", "train"))
+    test, train, validation = (
+        data.model_space(split, numpy_generator(0, "evaluation", split)) for split in ("test", "train", "validation")
+    )
     energy: LogDensity | None = log_unnormalised(method, device)
     try:
         method.energy(torch.from_numpy(test[:1]).float().to(device))
@@ -161,10 +164,12 @@ def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str
         spec=data.spec,
         test=test,
         train=train,
+        validation=validation,
         samples={name: array.astype(np.float64) for name, array in sources.items()},
         primary=metadata["primary"],
         rng=lambda name: numpy_generator(seed, "evaluation", name),
         log_unnormalised=energy,
+        log_partition=method.log_partition(),
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
         features=load_extractor(features) if features is not None else None,
         extractor="lenet" if features is not None else None,

@@ -22,6 +22,7 @@ from ebmpipe.report.glance import SIDE, Glance, draw
 from ebmpipe.report.pictures import window
 from ebmpipe.report.reading import Run
 from ebmpipe.runs import RunFolder
+from ebmpipe.sampling import primary_samples
 from ebmpipe.seeding import numpy_generator, torch_generator
 from ebmpipe.starting_points import starting_point
 
@@ -108,6 +109,7 @@ def density_of(method: Method, data: Prepared, test: np.ndarray, device: str) ->
         spec=data.spec,
         test=test,
         train=test[:0],
+        validation=test[:0],
         # A peak that the chains fell into counts in log Z, even one far from the data.
         samples={} if chains is None else {"persistent": chains.x.double().cpu().numpy()},
         primary="persistent",
@@ -134,6 +136,6 @@ def samples_of(method: Method, dataset: str, seed: int, device: str) -> dict[str
     chains = method.chains()
     if chains is not None:
         return {"samples": method.denoised(chains.x[:count]).double().cpu().numpy(), "made": f"persistent chains{jump}"}
-    drawn = method.sample(count, torch_generator(seed, "sampling", "glance", device=device))
-    made = f"fresh chains of {drawn.sampler_steps:,} steps{jump}" if drawn.sampler_steps else "samples"
+    source, drawn = primary_samples(method, count, torch_generator(seed, "sampling", "glance", device=device))
+    made = f"{source.replace('_', ' ')} chains of {drawn.sampler_steps:,} steps{jump}" if drawn.sampler_steps else "samples"
     return {"samples": drawn.x.double().cpu().numpy(), "made": made}

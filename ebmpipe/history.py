@@ -15,16 +15,31 @@ CLOCK = ("step", "gradient_evaluations", "wall_s")
 Row = dict[str, Any]
 
 
-def row(step: int, gradient_evaluations: int, wall_s: float, report: dict[str, Any]) -> Row:
-    """One row: the clock, then what the update reported, as plain numbers."""
+def number(value: Any) -> float:
+    """What a method reports as a plain number: a scalar, a tensor of one element, or a function of nothing that gives either."""
+    value = value() if callable(value) else value
     # A tensor that still carries its graph is detached first.
-    numbers = {key: float(value.detach() if hasattr(value, "detach") else value) for key, value in report.items()}
+    return float(value.detach() if hasattr(value, "detach") else value)
+
+
+def row(step: int, gradient_evaluations: int, wall_s: float, report: dict[str, Any]) -> Row:
+    """One row: the clock, then what the update reported, as plain numbers; what is dear to compute is so only now."""
+    numbers = {key: number(value) for key, value in report.items()}
     return dict(zip(CLOCK, (step, gradient_evaluations, round(wall_s, 3)), strict=True)) | numbers
 
 
 def diagnostics(row: Row) -> dict[str, float]:
     """What a row says beside the clock."""
     return {key: value for key, value in row.items() if key not in CLOCK}
+
+
+def clipped_fraction(rows: list[Row]) -> float | None:
+    """Fraction of the coordinates of ∇E that training clipped along its chains: mean over the later half of ``rows``; None without any.
+
+    An update reports ``clipped`` where there was any.
+    """
+    late = rows[len(rows) // 2 :]
+    return sum(row.get("clipped", 0.0) for row in late) / len(late) if late else None
 
 
 def write_history(path: Path, rows: list[Row]) -> None:

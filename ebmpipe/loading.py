@@ -6,18 +6,19 @@ from pathlib import Path
 
 from ebmpipe import registry
 from ebmpipe.checkpoint import load_model
-from ebmpipe.config import NETWORKS, RunConfig
+from ebmpipe.config import NetworkConfig, RunConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.files import CorruptFile
-from ebmpipe.methods.base import Method, build
+from ebmpipe.methods.base import Method, build, settings_of
 from ebmpipe.runs import RunFolder
+from ebmpipe.starting_points import starting_point
 
 #: Bumped when the numerics of the training loop change.
 TRAINING_REVISION = 1
 
 
 def resolve(config: RunConfig) -> RunConfig:
-    """``config`` with every default filled in and the revisions of the members it uses, as the code now has them.
+    """``config`` with every default filled in, those of its kind of data and data set included, and the revisions of its members.
 
     What it returns is what config.json holds and what a checkpoint is keyed by: a changed default or a bumped revision is a change.
 
@@ -26,8 +27,8 @@ def resolve(config: RunConfig) -> RunConfig:
         ValueError: if a setting is unknown or out of range.
     """
     method, dataset = registry.load("methods", config.method), registry.load("data", config.dataset)
-    settings = method.Config.model_validate(config.settings).model_dump(mode="json")
-    chosen = config.network or NETWORKS[dataset.kind]
+    settings = settings_of(method, dataset.kind, config.settings).model_dump(mode="json")
+    chosen = config.network or NetworkConfig.model_validate(starting_point(config.dataset)["network"])
     network = registry.load("nets", chosen.name)
     revisions = {name: number for name, number in config.revisions.items() if name.startswith("source:")}
     revisions |= {"training": TRAINING_REVISION, f"data:{config.dataset}": dataset.revision, f"method:{config.method}": method.revision}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from ebmpipe.config import OptimiserConfig
+from ebmpipe.nets.spectral import SpectralNorm, follow_weights
 
 
 class Diverged(Exception):
@@ -28,6 +29,8 @@ class Learner(nn.Module):
         network: the live weights, used in training.
         average: their exponential average, used for evaluation. It follows an average over all updates until that is
             longer than the configured memory, so that short runs do not remember their initial weights.
+        fraction: how much of the run is over, in [0, 1), as the training loop says before every update; where nothing does, None, it
+            is the updates done over ``iterations``.
     """
 
     updates: Tensor
@@ -42,17 +45,28 @@ class Learner(nn.Module):
             self.register_buffer(f"second_moment_{index}", torch.zeros_like(parameter))
             self.register_buffer(f"moment_updates_{index}", torch.zeros((), dtype=torch.float32))
         self._count = 0
+        self.fraction: float | None = None
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self._count = int(self.updates)
 
+    def _over(self) -> float:
+        """Where the schedule stands: 0 at the first update, below 1 at the last."""
+        return self._count / max(1, self.iterations) if self.fraction is None else self.fraction
+
+    @property
+    def descends(self) -> bool:
+        """Whether the coming update is one of plain gradient descent in place of Adam."""
+        return self._over() >= self.config.sgd_after
+
     def learning_rate(self) -> float:
         """The learning rate of the coming update."""
         config, step = self.config, self._count
-        rate = config.learning_rate * min(1.0, (step + 1) / (config.warmup + 1))
+        peak = config.sgd_learning_rate if self.descends else config.learning_rate
+        rate = peak * min(1.0, (step + 1) / (config.warmup + 1))
         if config.schedule == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, self.iterations))))
+            rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, self._over())))
         return rate
 
     def moments(self, kind: str) -> list[Tensor]:
@@ -61,32 +75,41 @@ class Learner(nn.Module):
 
     @torch.no_grad()
     def update(self, gradients: list[Tensor]) -> None:
-        """One Adam update with ``gradients``, then one of the average."""
+        """One update of the weights with ``gradients``, then one of their average."""
         parameters: list[Tensor] = list(self.network.parameters())
-        adam(
-            parameters,
-            gradients,
-            self.moments("first_moment"),
-            self.moments("second_moment"),
-            [],
-            self.moments("moment_updates"),
-            # The fused kernel is three times faster than the loop and exists for every device and type that we use.
-            fused=True,
-            amsgrad=False,
-            beta1=self.config.betas[0],
-            beta2=self.config.betas[1],
-            lr=self.learning_rate(),
-            weight_decay=self.config.weight_decay,
-            eps=self.config.epsilon,
-            maximize=False,
-        )
+        if self.descends:
+            if self.config.weight_decay:
+                torch._foreach_add_(gradients, parameters, alpha=self.config.weight_decay)
+            torch._foreach_add_(parameters, gradients, alpha=-self.learning_rate())
+        else:
+            adam(
+                parameters,
+                gradients,
+                self.moments("first_moment"),
+                self.moments("second_moment"),
+                [],
+                self.moments("moment_updates"),
+                # The fused kernel is three times faster than the loop and exists for every device and type that we use.
+                fused=True,
+                amsgrad=False,
+                beta1=self.config.betas[0],
+                beta2=self.config.betas[1],
+                lr=self.learning_rate(),
+                weight_decay=self.config.weight_decay,
+                eps=self.config.epsilon,
+                maximize=False,
+            )
         self._count += 1
         self.updates.fill_(self._count)
         decay = min(self.config.average_decay, self._count / (self._count + 10))
         averages: list[Tensor] = list(self.average.parameters())
         torch._foreach_lerp_(averages, parameters, 1 - decay)
-        for mean, live in zip(self.average.buffers(), self.network.buffers(), strict=True):
-            mean.copy_(live)
+        for mean, live in zip(self.average.modules(), self.network.modules(), strict=True):
+            if not isinstance(live, SpectralNorm):  # the singular vectors of an average are its own
+                for kept, new in zip(mean.buffers(recurse=False), live.buffers(recurse=False), strict=True):
+                    kept.copy_(new)
+        follow_weights(self.network)
+        follow_weights(self.average)
 
 
 def within(value: float, bound: float, what: str) -> float:

@@ -280,7 +280,9 @@ class Plan:
 
     def _network(self, kind: str, dataset: str | None) -> tuple[Settings, dict[str, int]]:
         """The energy network of a data set, or of a kind of data, with every setting, and its revision."""
-        layered = Layered().lay({"network": self.catalogue["defaults"]["networks"][kind]})
+        layered = Layered()
+        for start in self._starts(kind, dataset):
+            layered.lay({"network": start["network"]} if "network" in start else None)
         for place in self._places(kind, dataset):
             given = self._said(place).get("network")
             # null is the network of the kind of data: what a layer below says of it, if anything.
@@ -299,7 +301,7 @@ class Plan:
         return network | {"settings": settings}, {f"network:{network['name']}": entry["revision"]}
 
     def _check_member_layer(self, members: str, role: str, key: Key, below: Layered) -> None:
-        """Check what one layer says of the settings of its kernel or network; by itself, as what is laid over it may hide a mistake.
+        """Check what one layer says of its kernel or network; by itself, as what is laid over it may hide a mistake.
 
         Args:
             members: ``samplers`` or ``networks`` of the catalogue.
@@ -308,11 +310,19 @@ class Plan:
             below: what is laid below it, which may say of which member the settings are.
         """
         given = self._said(key).get(role) or {}
-        name = given.get("name", below.value.get(role, {}).get("name"))
-        entry = self.catalogue[members].get(name)
+        known = self.catalogue[members]
+        own = given.get("name")
+        if own is not None and ":" not in own:
+            one_of(own, known, (*key, role, "name"))
+        entry = known.get(own or below.value.get(role, {}).get("name"))
         if entry is not None:
             # What this layer need not say, another may.
             check(given.get("settings", {}), {**entry["schema"], "required": []}, lambda inner: (*key, role, "settings", *inner))
+
+    def _starts(self, kind: str, dataset: str | None) -> list[Settings]:
+        """What the package says of a kind of data and of a data set; the config is laid over it."""
+        own = [self.catalogue["datasets"][dataset]["starting_point"]] if dataset else []
+        return [self.catalogue["defaults"]["kinds"][kind], *own]
 
     def _places(self, kind: str | None, dataset: str | None) -> list[Key]:
         """Where the config speaks of a data set: of its kind, and of itself."""
@@ -340,7 +350,7 @@ class Plan:
             places.insert(0, ("defaults", kind, "settings", label))
         if dataset:
             places.append(("datasets", dataset, "settings", label))
-        layered = Layered().lay(entry.get("defaults"))
+        layered = Layered().lay(entry.get("defaults")).lay(entry.get("settings_by_kind", {}).get(kind))
         for place in places:
             if entry:
                 self._check_layer(place, entry["schema"])
@@ -363,7 +373,7 @@ class Plan:
             "training": self.catalogue["training_revision"],
             f"data:{run.dataset}": self.catalogue["datasets"][run.dataset]["revision"],
         }
-        defaults = self.catalogue["defaults"]["run"]
+        defaults = self.catalogue["defaults"]["kinds"][kind]
         return {
             "dataset": run.dataset,
             "label": run.label,
@@ -378,7 +388,9 @@ class Plan:
 
     def _stage(self, kind: str, dataset: str | None, stage: str) -> Settings:
         """The settings of a stage on a data set, or on any of a kind, with every default."""
-        layered = Layered().lay(self.catalogue["defaults"][stage])
+        layered = Layered().lay(self.catalogue["defaults"].get(stage))
+        for start in self._starts(kind, dataset):
+            layered.lay(start.get(stage))
         for place in self._places(kind, dataset):
             self._check_layer((*place, stage), self.catalogue["schemas"][stage])
             self._check_member_layer("samplers", "kernel", (*place, stage), layered)

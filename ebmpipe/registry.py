@@ -12,9 +12,9 @@ from typing import Any
 SHARED = {
     *("base", "template"),  # of several kinds
     *("fetching", "idx", "mixtures", "prepared", "transfer"),  # data
-    *("contrastive", "multigrid", "persistence"),  # methods
+    *("contrastive", "multigrid", "persistence", "walkers"),  # methods
     *("adaptation", "coupling", "leapfrog", "reflection"),  # samplers
-    *("spectral",),  # networks
+    *("spectral", "stem"),  # networks
 }
 
 

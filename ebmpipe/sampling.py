@@ -1,4 +1,4 @@
-"""The sample stage: fresh long chains, and the persistent chains of training beside them."""
+"""The sample stage: a method's own samples or fresh long chains, and the other sources beside them."""
 
 from __future__ import annotations
 
@@ -30,24 +30,35 @@ def record_of(samples: Samples, **more: Any) -> dict[str, Any]:
     return {key: getattr(samples, key) for key in fields} | samples.notes | more
 
 
-def draw(method: Method, seed: int, device: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Samples by source, float32 (n, *event), and how each was made.
+def primary_samples(method: Method, n: int, generator: torch.Generator) -> tuple[str, Samples]:
+    """``n`` of the samples that bare metric ids are about, and their source: the method's own sampler's, else ``fresh`` long chains'."""
+    return method.own_samples(n, generator) or ("fresh", method.sample(n, generator))
 
-    Sources are ``fresh``, the primary one; ``noisy``, the same chains before the denoising jump, if there was one; and
-    ``persistent``, the chains of training, if there are any, with the same jump.
+
+def draw(method: Method, seed: int, device: str) -> tuple[str, dict[str, np.ndarray], dict[str, Any]]:
+    """The primary source, samples by source, float32 (n, *event), and how each was made.
+
+    Sources are the primary one, see `primary_samples`; ``long_run``, the long chains that are primary elsewhere, where the method has a
+    sampler of its own; ``noisy``, the primary samples before the denoising jump, if there was one; and ``persistent``, the chains
+    of training, if there are any, with the same jump.
     """
-    drawn = method.sample(method.sampling.n, torch_generator(seed, "sampling", device=device))
-    settings = method.sampling.model_dump(mode="json")
-    sources, made = {"fresh": drawn.x}, {"fresh": record_of(drawn, denoised=method.denoises, settings=settings)}
+    n, settings = method.sampling.n, method.sampling.model_dump(mode="json")
+    primary, drawn = primary_samples(method, n, torch_generator(seed, "sampling", device=device))
+    own: dict[str, Any] = {"settings": settings} if primary == "fresh" else {}
+    sources, made = {primary: drawn.x}, {primary: record_of(drawn, denoised=method.denoises, **own)}
     if drawn.before is not None:
-        sources["noisy"], made["noisy"] = drawn.before, record_of(drawn, denoised=False, settings=settings)
+        sources["noisy"], made["noisy"] = drawn.before, record_of(drawn, denoised=False, **own)
+    if primary != "fresh":
+        # Drawn with the numbers of another method's fresh samples: only the energies differ.
+        long = method.sample(n, torch_generator(seed, "sampling", device=device))
+        sources["long_run"], made["long_run"] = long.x, record_of(long, denoised=method.denoises, settings=settings)
     chains = method.chains()
     if chains is not None:
-        kept = chains.x[: method.sampling.n]
+        kept = chains.x[:n]
         sources["persistent"] = method.denoised(kept)
         cost = len(kept) * int(method.denoises)
         made["persistent"] = record_of(chains, denoised=method.denoises) | {"gradient_evaluations": cost}
-    return {name: x.float().cpu().numpy() for name, x in sources.items()}, made
+    return primary, {name: x.float().cpu().numpy() for name, x in sources.items()}, made
 
 
 def divergence_of(method: Method, sources: dict[str, np.ndarray], bound: float, device: str) -> str | None:
@@ -72,7 +83,7 @@ def sample(folder: RunFolder, data_folder: Path, config: SamplingConfig, device:
     Args:
         folder: the run.
         data_folder: its prepared data set.
-        config: how fresh samples are drawn.
+        config: how long chains are drawn.
         device: as in training.
     """
     device = choose_device(device)
@@ -82,13 +93,13 @@ def sample(folder: RunFolder, data_folder: Path, config: SamplingConfig, device:
         entry: dict[str, Any] = {"sampler_steps": 0, "gradient_evaluations": 0}
         sources: dict[str, np.ndarray] = {}
         metadata: dict[str, str] = {}
+        primary = "fresh"
         if reason is None:
             method = load_run(folder, Prepared(data_folder), device)
             method.sampling = config
-            sources, made = draw(method, folder.config.seed, device)
-            fresh = made["fresh"]
+            primary, sources, made = draw(method, folder.config.seed, device)
             entry = {
-                "sampler_steps": fresh["sampler_steps"],
+                "sampler_steps": made[primary]["sampler_steps"],
                 "gradient_evaluations": sum(m["gradient_evaluations"] for k, m in made.items() if k != "noisy"),
             }
             metadata = {"made": json.dumps(made, sort_keys=True)}
@@ -96,6 +107,6 @@ def sample(folder: RunFolder, data_folder: Path, config: SamplingConfig, device:
         if reason is not None:
             sources, metadata = {}, {"reason": reason}
         status = "finished" if reason is None else "diverged"
-        write_arrays(folder / "samples.safetensors", sources, metadata | {"status": status, "primary": "fresh"})
+        write_arrays(folder / "samples.safetensors", sources, metadata | {"status": status, "primary": primary})
         folder.record("sample", stopwatch.record() | entry, status, reason)
         remove_checkpoints(folder / "checkpoints")

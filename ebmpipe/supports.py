@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,10 @@ class Box:
 
     low: float
     high: float
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(f"a box needs finite low < high, got {self.low} and {self.high}")
 
     @property
     def width(self) -> float:
@@ -29,9 +34,13 @@ class Box:
         mirrored = (self.width - (self._phase(x) - self.width).abs() + self.low).clamp(self.low, self.high)
         return torch.where((x >= self.low) & (x <= self.high), x, mirrored)
 
+    def nearest(self, x: Tensor) -> Tensor:
+        """The point of the box that is nearest to ``x`` (n, *event); itself if it lies there."""
+        return x.clamp(self.low, self.high)
+
     def orientation(self, x: Tensor) -> Tensor:
-        """The derivative of `fold`: 1 where a coordinate is seen as it is, -1 where it is mirrored."""
-        return torch.where(self._phase(x) < self.width, 1.0, -1.0).to(x.dtype)
+        """The derivative of `fold`: 1 where a coordinate is seen as it is, walls included, -1 where it is mirrored."""
+        return torch.where(self._phase(x) <= self.width, 1.0, -1.0).to(x.dtype)
 
     def contains(self, x: Tensor) -> Tensor:
         """Which examples lie in the box, (n,) bool."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,50 +12,32 @@ import torch
 from torch import Tensor
 
 from ebmpipe.batches import Batches
+from ebmpipe.budget import Budget
 from ebmpipe.checkpoint import Checkpoint, checkpoint_key, latest, remove_checkpoints, save_model
 from ebmpipe.config import RunConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.files import CorruptFile, digest, sha256, write_json
 from ebmpipe.flops import FlopCounter
-from ebmpipe.history import Row, diagnostics, row, write_history
+from ebmpipe.history import Row, clipped_fraction, diagnostics, row, write_history
 from ebmpipe.interruption import Interrupted, Overdue, StopSignals
 from ebmpipe.loading import make_run, required_folders, resolve
 from ebmpipe.methods.base import Method
-from ebmpipe.optimisation import Diverged
+from ebmpipe.optimisation import Diverged, Learner
 from ebmpipe.progress import Progress
 from ebmpipe.provenance import Stopwatch, choose_device, commit, device_name, versions
 from ebmpipe.runs import FILES, RunFolder
 from ebmpipe.seeding import torch_generator
 
-#: Rows of the history, about.
-LOGGED = 200
 #: Seconds between checkpoints.
 CHECKPOINT_PERIOD = 30.0
 #: Seconds from which on an update may not end in time when asked to stop: the state before it is kept at hand.
 SLOW = 1.0
 
 
-def iterations_within(method: Method, budget: int) -> int:
-    """The number of updates that ``budget`` gradient evaluations pay for; 0 for controls.
-
-    Raises:
-        ValueError: if they do not pay for one.
-    """
-    if not method.trains:
-        return 0
-    iterations = (budget - method.gradient_evaluations_at_start) // method.gradient_evaluations_per_step
-    if iterations < 1:
-        raise ValueError(
-            f"gradient_evaluations = {budget} does not pay for one update of {method.name}, "
-            f"which costs {method.gradient_evaluations_per_step} after {method.gradient_evaluations_at_start} at the start"
-        )
-    return iterations
-
-
-def make(config: RunConfig, data: Prepared, results: Path, device: str) -> tuple[Method, int]:
-    """The method of a run and its number of updates. The schedule's length needs the cost, so it is built twice."""
-    iterations = iterations_within(make_run(config, data, results, device), config.gradient_evaluations)
-    return make_run(config, data, results, device, iterations), iterations
+def make(config: RunConfig, data: Prepared, results: Path, device: str) -> tuple[Method, Budget]:
+    """The method of a run and its budget. The schedule's length needs the cost, so the method is built twice."""
+    budget = Budget(make_run(config, data, results, device), config.gradient_evaluations)
+    return make_run(config, data, results, device, budget.iterations), budget
 
 
 def inputs(config: RunConfig, data: Prepared, results: Path) -> dict[str, str]:
@@ -81,8 +64,9 @@ def give_up(folder: RunFolder, config: RunConfig, reason: str, device: str) -> R
     write_history(folder / "history.csv", [])
     save_model(folder / "model.safetensors", {}, {"method": config.method, "step": "0"})
     nothing = dict.fromkeys(("step", "iterations", "parameters", "training_flops", "gradient_evaluations"), 0)
-    top = {"config_hash": digest(settings), "versions": versions(), "commit": commit(), "temperature": None, "required": {}, "inputs": {}}
-    folder.record("train", stopwatch.record(), "diverged", reason, **nothing, **top)
+    top = {"config_hash": digest(settings), "versions": versions(), "commit": commit(), "required": {}, "inputs": {}}
+    top |= dict.fromkeys(("temperature", "clipped"))
+    folder.record("train", stopwatch.record(), "diverged", reason, statistics={}, **nothing, **top)
     return folder
 
 
@@ -142,22 +126,26 @@ def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device:
     if already_trained(folder, settings, made_from):
         print(f"{folder.path} is trained already; delete it to train it anew", file=sys.stderr)
         return folder
-    method, iterations = make(config, data, results, device)
-    batches = Batches(data, method.config.batch_size, config.seed, device) if iterations else None
+    method, budget = make(config, data, results, device)
+    learners = [module for module in method.modules() if isinstance(module, Learner)]
+    batches = Batches(data, method.config.batch_size, config.seed, device) if budget.size else None
     generator = torch_generator(config.seed, "noise", device=device)
 
     machine = {"device": device_name(device), "threads": str(torch.get_num_threads()), "torch": torch.__version__}
     checkpoint_path = folder / f"checkpoints/{checkpoint_key(settings, made_from, machine)}.safetensors"
     history: list[Row] = []
     last_row: Row | None = None
-    first, flops, seconds_before = 0, 0, 0.0
+    # Operations of the updates on which they were counted, and the gradient evaluations of these updates.
+    flops, flops_cost, count_flops, seconds_before = 0, 0, True, 0.0
     checkpoint = latest(checkpoint_path)
     if checkpoint is not None:
         method.load_state_dict(checkpoint.model)
         generator.set_state(checkpoint.generator)
-        history, first, last_row = checkpoint.history, checkpoint.step, checkpoint.extra["last_row"]
-        flops, seconds_before = checkpoint.extra["flops_per_step"], checkpoint.extra["wall_s"]
-        print(f"resuming {folder.path} at step {first} of {iterations}", file=sys.stderr)
+        history, last_row = checkpoint.history, checkpoint.extra["last_row"]
+        budget.resume(checkpoint.step, checkpoint.extra["spent"])
+        flops, flops_cost, count_flops = (checkpoint.extra[key] for key in ("flops", "flops_cost", "count_flops"))
+        seconds_before = checkpoint.extra["wall_s"]
+        print(f"resuming {folder.path} at {budget.progress(budget.updates, budget.spent)}", file=sys.stderr)
 
     stopwatch = Stopwatch(device)
     begun = time.perf_counter()
@@ -166,65 +154,64 @@ def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device:
     def seconds() -> float:
         return seconds_before + time.perf_counter() - begun
 
-    def row_of(step: int) -> Row | None:
-        cost = method.gradient_evaluations_at_start + step * method.gradient_evaluations_per_step
-        return row(step, cost, seconds(), report) if report else last_row
+    def latest_row() -> Row | None:
+        return row(budget.updates, budget.spent, seconds(), report) if report else last_row
 
-    def state_at(step: int) -> Checkpoint:
-        extra = {"flops_per_step": flops, "wall_s": seconds(), "last_row": row_of(step)}
-        return Checkpoint.of(step, method.state_dict(), generator.get_state(), history, extra)
+    def state() -> Checkpoint:
+        counted = {"spent": budget.spent, "flops": flops, "flops_cost": flops_cost, "count_flops": count_flops}
+        extra = counted | {"wall_s": seconds(), "last_row": latest_row()}
+        return Checkpoint.of(budget.updates, method.state_dict(), generator.get_state(), history, extra)
 
-    status, reason, done, saved_at = "finished", None, first, time.monotonic()
-    period, kept, slow = max(1, iterations // LOGGED), None, False
+    status, reason, saved_at = "finished", None, time.monotonic()
+    kept, slow = None, False
     title = f"{config.dataset}/{config.label}/seed{config.seed}"
-    with Progress(title, iterations, first) as progress, StopSignals() as signals:
+    with Progress(title, budget.size, budget.position, budget.unit) as progress, StopSignals() as signals:
         try:
-            for step in range(first, iterations):
+            while not budget.exhausted:
                 assert batches is not None
-                kept = state_at(step) if slow else None
+                kept = state() if slow else None
                 update_begun = time.monotonic()
+                for learner in learners:
+                    learner.fraction = budget.fraction
                 try:
-                    batch = batches.at(step, generator)
-                    if method.config.data_noise:
-                        noise = torch.randn(batch.shape, generator=generator, device=device)
-                        batch = batch.add(noise, alpha=method.config.data_noise)
-                    if step == 0:
-                        with FlopCounter() as counter:
-                            report = method.training_step(batch, generator)
-                        flops = counter.total
-                    else:
+                    batch = batches.at(budget.updates, generator)
+                    batch = method.smoothed(batch, method.config.data_noise, generator)
+                    with FlopCounter() if count_flops else nullcontext() as counter:
                         report = method.training_step(batch, generator)
                 except Diverged as divergence:
                     status, reason = "diverged", str(divergence)
-                    final = row_of(done)
-                    if final and (not history or history[-1]["step"] != done):
+                    final = latest_row()
+                    if final and (not history or history[-1]["step"] != budget.updates):
                         history.append(final)
                     break
-                done, slow = step + 1, time.monotonic() - update_begun > SLOW
-                if done % period == 0 or done == iterations:
-                    logged = row_of(done)
-                    assert logged is not None
+                spent, position = budget.spent, budget.position
+                due, slow = budget.pay(report), time.monotonic() - update_begun > SLOW
+                if counter is not None:
+                    flops, flops_cost = flops + counter.total, flops_cost + budget.spent - spent
+                # Updates of random cost are not all alike: one is counted for every row of the history.
+                count_flops = due and method.random_cost
+                logged = latest_row() if due else None
+                if logged is not None:
                     history.append(logged)
-                    progress.advance(diagnostics(logged))
-                else:
-                    progress.advance()
-                if signals.asked or done == iterations or time.monotonic() - saved_at > checkpoint_period:
+                progress.advance(diagnostics(logged) if logged else None, budget.position - position)
+                if signals.asked or budget.exhausted or time.monotonic() - saved_at > checkpoint_period:
                     signals.heard()
-                    state_at(done).save(checkpoint_path)
+                    state().save(checkpoint_path)
                     saved_at = time.monotonic()
-                    if signals.asked and done < iterations:
-                        raise stopped(folder, done, iterations, signals.asked)
+                    if signals.asked and not budget.exhausted:
+                        raise stopped(folder, budget.progress(budget.updates, budget.spent), signals.asked)
         except Overdue:
             if kept is not None:
                 kept.save(checkpoint_path)
-            raise stopped(folder, kept.step if kept else None, iterations, signals.asked or 0) from None
+            where = budget.progress(kept.step, kept.extra["spent"]) if kept else None
+            raise stopped(folder, where, signals.asked or 0) from None
 
-    state = method.state_dict()
-    if status == "finished" and (lost_tensors := not_finite(state)):
+    trained = method.state_dict()
+    if status == "finished" and (lost_tensors := not_finite(trained)):
         status, reason = "diverged", f"{lost_tensors[0]} is not finite after the last update"
     write_json(folder / "config.json", settings)
     write_history(folder / "history.csv", history)
-    save_model(folder / "model.safetensors", state, {"method": config.method, "step": str(done)})
+    save_model(folder / "model.safetensors", trained, {"method": config.method, "step": str(budget.updates)})
     entry = stopwatch.record()
     entry["wall_s"] = round(seconds_before + float(entry["wall_s"]), 3)
     folder.record(
@@ -232,8 +219,8 @@ def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device:
         entry,
         status,
         reason,
-        step=done,
-        iterations=iterations,
+        step=budget.updates,
+        iterations=budget.iterations,
         config_hash=digest(settings),
         inputs=made_from,
         required=cost_of_required(config, results),
@@ -241,9 +228,11 @@ def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device:
         commit=commit(),
         threads=torch.get_num_threads(),
         parameters=sum(p.numel() for p in method.parameters() if p.requires_grad),
-        training_flops=flops * done,
-        gradient_evaluations=(method.gradient_evaluations_at_start + done * method.gradient_evaluations_per_step) if done else 0,
+        training_flops=flops * (budget.spent - budget.at_start) // max(1, flops_cost),
+        gradient_evaluations=budget.spent if budget.updates else 0,
         temperature=method.temperature,
+        statistics=method.statistics(),
+        clipped=clipped_fraction(history),
     )
     # The last checkpoint stays until the run has been sampled: should the workflow not have noted that this job was done, and call it
     # again with the outputs removed, nothing is trained twice.
@@ -251,8 +240,8 @@ def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device:
     return folder
 
 
-def stopped(folder: RunFolder, step: int | None, iterations: int, number: int) -> Interrupted:
-    """The exit of a run that a signal ended."""
-    where = f"at step {step} of {iterations}" if step is not None else "inside an update; the last checkpoint stays"
+def stopped(folder: RunFolder, where: str | None, number: int) -> Interrupted:
+    """The exit of a run that a signal ended, at ``where``; None: inside an update."""
+    where = f"at {where}" if where else "inside an update; the last checkpoint stays"
     print(f"stopped {folder.path} {where}; the same command goes on from there", file=sys.stderr)
     return Interrupted(128 + number)

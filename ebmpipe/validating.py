@@ -60,11 +60,11 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
     import torch
 
     from ebmpipe import registry
+    from ebmpipe.budget import Budget
     from ebmpipe.config import RunConfig, SamplingConfig
     from ebmpipe.loading import resolve
-    from ebmpipe.methods.base import Method, NoEnergy, build, build_kernel
+    from ebmpipe.methods.base import Method, NoEnergy, build, build_sampling_kernel
     from ebmpipe.spec import DataSpec
-    from ebmpipe.training import iterations_within
 
     for dataset, labels in plan.labels.items():
         source = registry.load("data", dataset)
@@ -84,7 +84,7 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
             examples, budget = source.sizes["train"], plan.run_settings(run)["gradient_evaluations"]
             try:
                 method = made(run)
-                updates = iterations_within(method, budget)
+                updates = Budget(method, budget).iterations
                 if updates and method.config.batch_size > examples:
                     raise ValueError(f"batch_size {method.config.batch_size} exceeds the {examples} training examples")
                 with torch.no_grad():
@@ -97,7 +97,10 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
                 raise ConfigError(f"{label} on {dataset} cannot be trained: {name}{in_words(error)}", ("methods", label)) from error
             learned = sum(parameter.numel() for parameter in method.parameters() if parameter.requires_grad)
             yield Checked(dataset, label, plan.seeds[dataset], updates, learned)
-        build_kernel(SamplingConfig.model_validate(plan.sampling_settings(dataset)).kernel)
+        try:
+            build_sampling_kernel(SamplingConfig.model_validate(plan.sampling_settings(dataset)))
+        except ValueError as error:
+            raise ConfigError(f"datasets.{dataset}.sampling.kernel: {in_words(error)}", ("datasets", dataset)) from error
         for name in plan.evaluation_settings(dataset)["metrics"] or ():
             if not registry.load("metrics", name)().applies(spec):
                 text = f"datasets.{dataset}.evaluation.metrics: {name} means nothing on {dataset}, which is {spec.kind}"

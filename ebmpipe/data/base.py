@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class DataSet(ABC):
         raw_files: files that must be at hand, gzipped or not; none for sets that ship with a package or a formula.
         raw_folders: where they are looked for: relative to a folder of raw data, the first being where downloads go, or absolute.
         mirrors: addresses of folders that raw files can be downloaded from, gzipped; none where they must be at hand.
+        starting_point: ``network`` and ``sampling`` in place of those of its kind, where nothing else is said; as a config says them.
         duplicates: how many images of a later split are identical to one of an earlier split because the source has them twice.
     """
 
@@ -48,6 +50,7 @@ class DataSet(ABC):
     source: ClassVar[str]
     licence: ClassVar[str]
     transformations: ClassVar[str]
+    starting_point: ClassVar[Mapping[str, Any]] = {}
     duplicates: ClassVar[int] = 0
     raw_files: ClassVar[tuple[str, ...]] = ()
     raw_folders: ClassVar[tuple[str, ...]] = ()

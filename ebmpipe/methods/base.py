@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,9 +13,12 @@ from torch import Tensor, nn
 
 from ebmpipe import registry, samplers
 from ebmpipe.config import KernelConfig, MethodConfig, NetworkConfig, SamplingConfig
-from ebmpipe.energies import BasedEnergy, Energy, GaussianLaw, frozen, gradient
+from ebmpipe.energies import BasedEnergy, Energy, base_law, frozen, gradient, support_of, tempered
+from ebmpipe.layers import merged
 from ebmpipe.nets.base import build_network
+from ebmpipe.nets.spectral import spectrally_normalised
 from ebmpipe.optimisation import Learner, apply_gradients
+from ebmpipe.samplers.adaptation import adapt, check_adaptable
 from ebmpipe.seeding import derive
 from ebmpipe.spec import DataSpec, Kind
 
@@ -94,6 +98,18 @@ def build_kernel(config: KernelConfig) -> samplers.Kernel:
     return built
 
 
+def build_sampling_kernel(config: SamplingConfig) -> samplers.Kernel:
+    """The Markov kernel of fresh samples, as `build_kernel` makes it.
+
+    Raises:
+        ValueError: also if its step size is to be adapted and cannot be.
+    """
+    kernel = build_kernel(config.kernel)
+    if config.adaptation_steps:
+        check_adaptable(kernel)
+    return kernel
+
+
 class Method(nn.Module, ABC):
     """A way to train an energy. Its state dict holds everything that the next update depends on.
 
@@ -105,6 +121,7 @@ class Method(nn.Module, ABC):
         Config: its settings, every field described, defaults from the source.
         kinds: the kinds of data it takes.
         requires: roles of other runs it builds on, such as ``backbone``; they arrive trained in `Setup.required`.
+        supports: where its energy may be defined, see `MethodConfig.support`.
         settings_by_kind: defaults of its settings that differ by kind of data, laid over those of ``Config``.
         trains: False for controls, which run no update.
         control: True for rows that only give the tables their scale.
@@ -117,6 +134,7 @@ class Method(nn.Module, ABC):
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     kinds: ClassVar[frozenset[Kind]] = frozenset({"density", "vectors", "images"})
     requires: ClassVar[tuple[str, ...]] = ()
+    supports: ClassVar[frozenset[str]] = frozenset({"space", "box"})
     settings_by_kind: ClassVar[ByKind] = {}
     trains: ClassVar[bool] = True
     control: ClassVar[bool] = False
@@ -124,7 +142,7 @@ class Method(nn.Module, ABC):
     def __init__(self, setup: Setup) -> None:
         super().__init__()
         self.spec, self.config = setup.spec, setup.config
-        self.base = GaussianLaw.of(setup.spec)
+        self.base = base_law(setup.spec, setup.config.support)
         self.sampling = SamplingConfig()
 
     @property
@@ -152,16 +170,29 @@ class Method(nn.Module, ABC):
 
     @property
     def temperature(self) -> float:
-        """Temperature at which the negative samples were drawn, 1 unless a kernel's noise and drift disagree."""
+        """T at which the negative samples were drawn, 1 unless a kernel's noise and drift disagree; `energy` is divided by it."""
         return 1.0
+
+    def smoothed(self, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+        """Examples ``x`` (n, *event) with Gaussian noise of standard deviation ``sigma``; on a box, the walls reflect it."""
+        if not sigma:
+            return x
+        noisy = x.add(torch.randn(x.shape, generator=generator, device=x.device), alpha=sigma)
+        return self.base.support.fold(noisy) if self.base.support else noisy
 
     @abstractmethod
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
-        """One whole update from ``batch`` (n, *event) in model space; returns losses and diagnostics as scalars."""
+        """One whole update from ``batch`` (n, *event) in model space; returns losses and diagnostics.
+
+        These are scalars, or functions of nothing that return one, which are called when a row of the history is written.
+        """
 
     @abstractmethod
     def energy(self, x: Tensor) -> Tensor:
-        """E(x) of the trained model in nats, shape (n,): averaged weights, base included.
+        """E(x) of the trained model in nats, shape (n,): averaged weights, base and temperature included.
+
+        The law that it describes is the one that training matched with the data: exp(-E/T) of the network's E, if T is the temperature of
+        the chains.
 
         Raises:
             NoEnergy: if the row has none.
@@ -175,17 +206,36 @@ class Method(nn.Module, ABC):
         """The persistent chains of training as they are, and how they came about, if the method has any."""
         return None
 
+    def log_partition(self) -> tuple[float, float] | None:
+        """log Z of `energy` in nats as training estimated it on its way, and its standard error, if the method does."""
+        return None
+
+    def statistics(self) -> dict[str, Any]:
+        """What the whole of training came to that no row of its history tells, for run.json."""
+        return {}
+
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Samples:
-        """``n`` fresh samples by long chains from the broad Gaussian base, as ``self.sampling`` says."""
+        """``n`` fresh samples by long chains from the broad base, as ``self.sampling`` says.
+
+        A step size that is to be adapted is so on chains of its own, which start like those of the first chunk; the samples' chains all
+        start afresh with the step size found, so they are independent of each other but for that one number.
+        """
         settings, energy = self.sampling, self.energy_function()
-        kernel = build_kernel(settings.kernel)
-        positions, acceptance = [], 0.0
+        kernel = build_sampling_kernel(settings)
+        positions, acceptance, evaluations = [], 0.0, 0
+        notes: dict[str, Any] = {}
         with frozen(self):
+            if settings.adaptation_steps:
+                start = self.base.sample(min(CHUNK, n), generator)
+                kernel, _, search = adapt(kernel, energy, start, settings.adaptation_steps, generator)
+                evaluations += search.gradient_evaluations
+                notes["adaptation"] = {"step_size": kernel.step_size, "acceptance": search.acceptance}
             for first in range(0, n, CHUNK):
                 start = self.base.sample(min(CHUNK, n - first), generator)
                 x, summary = samplers.run(kernel, energy, start, settings.steps, generator)
                 acceptance += summary.acceptance * len(x) / n
+                evaluations += summary.gradient_evaluations
                 positions.append(x)
         x = torch.cat(positions)
         return Samples(
@@ -193,9 +243,18 @@ class Method(nn.Module, ABC):
             before=x if self.denoises else None,
             acceptance=acceptance if kernel.adjusted else None,
             sampler_steps=settings.steps,
-            gradient_evaluations=n * (kernel.cost(settings.steps) + int(self.denoises)),
+            gradient_evaluations=evaluations + n * int(self.denoises),
             temperature=kernel.temperature,
+            notes=notes,
         )
+
+    def own_samples(self, n: int, generator: torch.Generator) -> tuple[str, Samples] | None:
+        """Samples by the method's own sampler, and what that source is called; None if it has no other than long chains.
+
+        They are then the run's primary ones, and those of `sample` stand beside them as ``long_run``. Like those, they end with the
+        denoising jump, the positions before it being in `Samples.before`.
+        """
+        return None
 
     @property
     def denoises(self) -> bool:
@@ -203,12 +262,18 @@ class Method(nn.Module, ABC):
         return self.sampling.denoise and self.noise_level > 0
 
     def denoised(self, x: Tensor) -> Tensor:
-        """x - σ²∇E(x): the posterior mean of the clean example (Miyasawa 1961) if so configured, else ``x``."""
+        """x - σ²∇E(x): the posterior mean of the clean example (Miyasawa 1961) if so configured, else ``x``.
+
+        On a box the formula holds a few σ away from the walls. What it carries beyond them is brought back to the nearest point of the
+        box, which is nearer to every clean example.
+        """
         if not self.denoises:
             return x
         energy = self.energy_function()
         with frozen(self):
-            return torch.cat([part - self.noise_level**2 * gradient(energy, part) for part in x.split(CHUNK)])
+            x = torch.cat([part - self.noise_level**2 * gradient(energy, part) for part in x.split(CHUNK)])
+        box = support_of(energy)
+        return box.nearest(x) if box else x
 
 
 class Control(Method):
@@ -229,11 +294,14 @@ class Control(Method):
 
 
 class EnergyMethod(Method):
-    """A method that trains one energy network on top of the Gaussian base."""
+    """A method that trains one energy network on top of its base."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        energy = BasedEnergy(build_network(setup.network, setup.spec), setup.spec)
+        network: nn.Module = build_network(setup.network, setup.spec)
+        if setup.config.spectral_norm is not None:
+            network = spectrally_normalised(network, setup.config.spectral_norm)
+        energy = BasedEnergy(network, setup.spec, self.base, self.temperature)
         self.learner = Learner(self.trained(energy), setup.config.optimiser, setup.iterations)
 
     def trained(self, energy: BasedEnergy) -> nn.Module:
@@ -254,7 +322,7 @@ class EnergyMethod(Method):
             x: those examples, (n, *event).
         """
         if self.config.energy_penalty:
-            loss = loss + self.config.energy_penalty * (energies - self.base(x.detach())).square().mean()
+            loss = loss + self.config.energy_penalty * (energies - self.temperature * self.base(x.detach())).square().mean()
         return dict(apply_gradients(loss, self.learner, energies))
 
     def energy(self, x: Tensor) -> Tensor:
@@ -262,7 +330,20 @@ class EnergyMethod(Method):
         return value
 
     def energy_function(self) -> Energy:
-        return self.learner.average
+        return tempered(self.learner.average, self.temperature)
+
+
+def settings_of(method: type[Method], kind: Kind, given: Mapping[str, Any]) -> MethodConfig:
+    """The settings of ``method`` on a kind of data: its defaults, those of the kind, then what is given; later ones win.
+
+    What says every key, as a run's config.json does, is taken as it is: of a kernel that was chosen nothing else shows through.
+
+    Raises:
+        ValueError: if a setting is unknown or out of range.
+    """
+    if not set(method.Config.model_fields) <= set(given):
+        given = merged(method.Config().model_dump(mode="json"), method.settings_by_kind.get(kind), given)
+    return method.Config.model_validate(given)
 
 
 def build(
@@ -281,7 +362,7 @@ def build(
     Args:
         name: id of a method, or ``module:Class``.
         spec: the data.
-        config: its settings; defaults where absent.
+        config: its settings; those that a dictionary lacks are its defaults on this kind of data.
         seed: root seed of the run.
         network: the energy network; an MLP if None.
         iterations: length of the learning-rate schedule in updates.
@@ -290,7 +371,7 @@ def build(
 
     Raises:
         UnknownMember: if there is no such method.
-        ValueError: if it cannot take this kind of data, a role is missing or unknown, or a setting is wrong.
+        ValueError: if it cannot take this kind of data or this support, a role is missing or unknown, or a setting is wrong.
     """
     method = registry.load("methods", name)
     if spec.kind not in method.kinds:
@@ -299,10 +380,16 @@ def build(
         raise ValueError(
             f"method {name!r} requires {', '.join(method.requires) or 'no other run'}; given: {', '.join(required or {}) or 'none'}"
         )
-    settings: MethodConfig = config if isinstance(config, MethodConfig) else method.Config.model_validate(config or {})
+    settings = config if isinstance(config, MethodConfig) else settings_of(method, spec.kind, config or {})
+    if settings.support not in method.supports:
+        raise ValueError(f"method {name!r} cannot train an energy on a {settings.support}: set `support: {min(method.supports)}`")
     # Networks draw their initial weights from torch's global stream: give it the run's, and put the old one back.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "init", "weights"))
         generator = torch.Generator().manual_seed(derive(seed, "init", "chains"))
         built: Method = method(Setup(spec, settings, network or NetworkConfig(), iterations, generator, required or {}))
+    if not 0 < built.temperature < math.inf:
+        raise ValueError(
+            f"{name} samples at temperature {built.temperature:g}, and there is no law exp(-E/T) for it to learn: give its kernel noise"
+        )
     return built.to(device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -33,11 +34,19 @@ class Negatives:
         x: positions, (n, *event).
         summary: what the run of the kernel that made them reports.
         drawn: the persistent chains that they were before, if they are any.
+        cost: input gradients that they took, if those of ``summary`` are not all.
+        grids: negative samples of coarser grids, if there are any.
+        through: ``x`` as a function of the weights, for losses that look at how the chains depend on them.
+        weights: what each counts in the model's expectation, (n,), summing to 1; None if all count the same.
     """
 
     x: Tensor
     summary: Summary
     drawn: Drawn | None = None
+    cost: int | None = None
+    grids: list[Tensor] | None = None
+    through: Tensor | None = None
+    weights: Tensor | None = None
 
 
 class Contrastive(EnergyMethod):
@@ -51,9 +60,10 @@ class Contrastive(EnergyMethod):
     Config = ContrastiveConfig
     config: ContrastiveConfig
 
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        self.kernel = build_kernel(self.config.kernel)
+    @cached_property
+    def kernel(self) -> samplers.Kernel:
+        """What moves the chains. Its temperature decides how the energy is made."""
+        return build_kernel(self.config.kernel)
 
     @property
     def gradient_evaluations_per_step(self) -> int:
@@ -72,7 +82,7 @@ class Contrastive(EnergyMethod):
     def negatives(self, batch: Tensor, generator: torch.Generator) -> Negatives:
         """The negative samples of an update, which changes nothing."""
 
-    def keep(self, negatives: Negatives) -> dict[str, Any]:
+    def keep(self, batch: Tensor, negatives: Negatives) -> dict[str, Any]:
         """Called after the update, which refuses what is not finite: here chains are written back. Returns diagnostics."""
         return {}
 
@@ -81,35 +91,62 @@ class Contrastive(EnergyMethod):
         with frozen(self.live):
             return samplers.run(self.kernel, self.live, start, self.config.steps, generator)
 
-    def loss_beside(self, negatives: Negatives, generator: torch.Generator) -> tuple[Tensor | None, dict[str, Any]]:
-        """What a variant adds to the contrast of energies, in nats, if anything, and its diagnostics."""
-        return None, {}
+    def short_chains(self, start: Tensor, generator: torch.Generator, cost: int = 0) -> Samples:
+        """Samples by the chains of training themselves, from ``start`` (n, *event), under the averaged weights.
+
+        Args:
+            start: where they start.
+            generator: the source of all randomness.
+            cost: input gradients that ``start`` took.
+        """
+        with frozen(self):
+            x, summary = samplers.run(self.kernel, self.learner.average, start, self.config.steps, generator)
+        return Samples(
+            self.denoised(x),
+            before=x if self.denoises else None,
+            acceptance=summary.acceptance if self.kernel.adjusted else None,
+            sampler_steps=self.config.steps,
+            gradient_evaluations=cost + summary.gradient_evaluations + len(x) * int(self.denoises),
+            temperature=self.temperature,
+            notes={"kernel": self.config.kernel.model_dump(mode="json")},
+        )
+
+    def loss_beside(self, batch: Tensor, negatives: Negatives, generator: torch.Generator) -> Tensor | None:
+        """What a variant adds to the contrast of energies, in nats, if anything."""
+        return None
 
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
         negatives = self.negatives(batch, generator)
-        beside, report = self.loss_beside(negatives, generator)
+        beside = self.loss_beside(batch, negatives, generator)
         # One forward pass for both halves: at this size the calls cost more than the arithmetic.
         x = torch.cat([batch, negatives.x])
         energies = self.live(x)
-        on_data, on_negatives = (part.mean() for part in energies.split([len(batch), len(negatives.x)]))
+        data, negative = energies.split([len(batch), len(negatives.x)])
+        on_data = data.mean()
+        on_negatives = negative.mean() if negatives.weights is None else (negatives.weights * negative).sum()
         contrast = on_data - on_negatives
         summary = negatives.summary
-        report |= self.update(contrast if beside is None else contrast + beside, energies, x)
+        report = self.update(contrast if beside is None else contrast + beside, energies, x)
         report |= {"d_t": contrast.detach(), "r_t": summary.gradient_norm}
         report |= {"energy_data": on_data.detach(), "energy_negative": on_negatives.detach()}
         if self.kernel.adjusted:
             report["acceptance"] = summary.acceptance
+        if summary.swaps is not None:
+            report["swaps"] = summary.swaps
         if summary.clipped:
             report["clipped"] = summary.clipped
         if self.random_cost:
-            report["gradient_evaluations"] = summary.gradient_evaluations + len(x)
-        return report | self.keep(negatives)
+            taken = summary.gradient_evaluations if negatives.cost is None else negatives.cost
+            report["gradient_evaluations"] = taken + len(x)
+        return report | self.keep(batch, negatives)
 
 
 class PersistentConfig(ContrastiveConfig):
     """Settings of methods whose chains outlive the update."""
 
-    chains: int = Field(256, ge=1, description="number of persistent chains, at least the batch size; more of them are a replay buffer")
+    batch_size: int = Field(128, ge=1, description="examples per update")
+    steps: int = Field(10, ge=1, description="steps of the kernel per update")
+    chains: int = Field(1024, ge=1, description="number of persistent chains, at least the batch size; more of them are a replay buffer")
     restart: float = Field(0.0, ge=0, le=1, description="probability that a drawn chain starts anew")
 
 
@@ -143,9 +180,9 @@ class Persistent(Contrastive):
         drawn = self.drawn(batch, generator)
         return Negatives(*self.moved(drawn.x, generator), drawn)
 
-    def keep(self, negatives: Negatives) -> dict[str, Any]:
+    def keep(self, batch: Tensor, negatives: Negatives) -> dict[str, Any]:
         assert negatives.drawn is not None
-        self.persistence.put_back(negatives.drawn, negatives.x, negatives.summary.steps)
+        self.persistence.put_back(negatives.drawn, negatives.x, self.config.steps)
         return dict(self.persistence.diagnostics())
 
     def chains(self) -> Samples:

@@ -51,6 +51,7 @@ class DSM(EnergyMethod):
     )
     Config = DSMConfig
     config: DSMConfig
+    supports = frozenset({"space"})  # its noise carries data beyond every box
     settings_by_kind: ClassVar[ByKind] = {"density": {"batch_size": 512}, "images": {"sigma": 0.3}}
 
     @property

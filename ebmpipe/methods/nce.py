@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ebmpipe.config import MethodConfig
-from ebmpipe.energies import BasedEnergy, GaussianLaw, gradient, value_and_gradient
+from ebmpipe.energies import BasedEnergy, GaussianLaw, Law, gradient, support_of, value_and_gradient
 from ebmpipe.methods.base import ByKind, EnergyMethod, Reference, Setup
+from ebmpipe.supports import Box
 
 
 def contrast(log_ratio_data: Tensor, log_ratio_noise: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
@@ -37,6 +38,11 @@ class NormalisedEnergy(nn.Module):
         self.energy = energy
         self.log_partition = nn.Parameter(torch.zeros(()))
 
+    @property
+    def support(self) -> Box | None:
+        """That of E."""
+        return support_of(self.energy)
+
     def forward(self, x: Tensor) -> Tensor:
         """-log p(x) in nats, shape (n,)."""
         value: Tensor = self.energy(x) + self.log_partition
@@ -56,7 +62,11 @@ class NCEConfig(MethodConfig):
     """Settings of `NCE`."""
 
     ratio: int = Field(1, ge=1, description="ν, noise samples per example")
-    noise_width: float = Field(1.25, gt=0, description="standard deviation of the Gaussian noise in units of the data's")
+    noise_width: float = Field(
+        1.25,
+        gt=0,
+        description="standard deviation of the Gaussian noise in units of the data's; of no use on a box, where noise is uniform",
+    )
 
 
 class NCE(EnergyMethod):
@@ -82,7 +92,8 @@ class NCE(EnergyMethod):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        self.noise = GaussianLaw.of(setup.spec, self.config.noise_width)
+        # Noise beyond the box would be told from data by that alone: there it is the uniform base.
+        self.noise: Law = self.base if self.base.support else GaussianLaw.of(setup.spec, self.config.noise_width)
 
     def trained(self, energy: BasedEnergy) -> nn.Module:
         return NormalisedEnergy(energy)

@@ -36,7 +36,13 @@ class PCD(Persistent):
     Config = PCDConfig
     config: PCDConfig
     settings_by_kind: ClassVar[ByKind] = {
-        "images": {"batch_size": 100, "chains": 400, "data_noise": 0.3, "kernel": {"name": "ula", "settings": {"step_size": 0.2}}}
+        "images": {
+            "batch_size": 100,
+            "chains": 400,
+            "steps": 20,
+            "data_noise": 0.3,
+            "kernel": {"name": "ula", "settings": {"step_size": 0.2}},
+        }
     }
 
     def beginnings(self, batch: Tensor, generator: torch.Generator) -> Tensor:

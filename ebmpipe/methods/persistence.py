@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -67,10 +68,10 @@ class Persistence(nn.Module):
         self.positions[drawn.slots], self.ages[drawn.slots], self.lineages[drawn.slots] = x, drawn.ages + steps, drawn.lineages
         self.begun.copy_(torch.maximum(self.begun, drawn.lineages.max() + 1))
 
-    def diagnostics(self) -> dict[str, Tensor]:
-        """Mean and largest age in steps, and how many different beginnings the chains descend from."""
+    def diagnostics(self) -> dict[str, Callable[[], Tensor | int]]:
+        """Mean and largest age in steps, and of how many beginnings chains are left, as functions: dear, and seldom asked for."""
         return {
-            "age": self.ages.double().mean(),
-            "age_max": self.ages.max(),
-            "lineages": torch.tensor(self.lineages.unique().numel()),
+            "age": lambda: self.ages.double().mean(),
+            "age_max": lambda: self.ages.max(),
+            "lineages": lambda: self.lineages.unique().numel(),
         }

@@ -53,9 +53,11 @@ class Evaluation:
         spec: the data set.
         test: the test split; images are dequantised.
         train: the training split, for memorisation checks.
+        validation: the validation split, for what is fitted to held-out data; empty if there is none.
         samples: the run's samples by source.
         primary: the source behind a bare metric id.
         log_unnormalised: (n, *event) -> (n,) log p up to a constant, i.e. -E, float64; None if the run has no energy.
+        log_partition: log Z of that energy in nats as training estimated it, and its standard error; None if it did not.
         density: the true density, if the data set has one.
         features: (n, *event) -> (n, d) float64 of a network named ``extractor``; None for vectors.
         extractor: name of the feature network.
@@ -66,10 +68,12 @@ class Evaluation:
     spec: DataSpec
     test: np.ndarray
     train: np.ndarray
+    validation: np.ndarray
     samples: Mapping[str, np.ndarray]
     primary: str
     rng: Callable[[str], np.random.Generator]
     log_unnormalised: Callable[[np.ndarray], np.ndarray] | None = None
+    log_partition: tuple[float, float] | None = None
     density: Density | None = None
     features: Callable[[np.ndarray], np.ndarray] | None = None
     extractor: str | None = None

@@ -7,33 +7,16 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ebmpipe.nets.base import EnergyNetwork, NetworkSettings
+from ebmpipe.nets.stem import Stem, Width
 from ebmpipe.spec import Kind
 
 
 class ConvConfig(NetworkSettings):
     """Settings of `ConvNet`."""
 
-    widths: tuple[int, ...] = Field((32, 64, 128), min_length=1, description="channels after the stem and after each halving")
-
-
-class Stem(nn.Conv2d):
-    """A convolution computed as unfold + matrix product.
-
-    The same function of the same weights as ``nn.Conv2d``, but several times faster on a CPU for one or three input
-    channels, where the direct kernels are starved.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The convolution of ``x``, (n, out, height', width') in channels-last layout."""
-        size, stride, padding = self.kernel_size[0], self.stride[0], self.padding[0]
-        assert isinstance(padding, int)
-        height, width = ((side + 2 * padding - size) // stride + 1 for side in x.shape[2:])
-        patches = functional.unfold(x, size, padding=padding, stride=stride).transpose(1, 2)
-        out = functional.linear(patches, self.weight.flatten(1), self.bias)
-        return out.view(x.shape[0], height, width, -1).permute(0, 3, 1, 2)
+    widths: tuple[Width, ...] = Field((32, 64, 128), min_length=1, description="channels after the stem and after each halving")
 
 
 class ConvNet(EnergyNetwork):
@@ -50,9 +33,7 @@ class ConvNet(EnergyNetwork):
     def __init__(self, shape: tuple[int, ...], config: NetworkSettings) -> None:
         super().__init__(shape, config)
         assert isinstance(config, ConvConfig)
-        channels, height, width = shape
-        stem = (4, 2, 1) if min(height, width) >= 16 else (3, 1, 1)
-        layers: list[nn.Module] = [Stem(channels, config.widths[0], *stem), nn.SiLU()]
+        layers: list[nn.Module] = [Stem.of(shape, config.widths[0]), nn.SiLU()]
         for narrow, wide in zip(config.widths, config.widths[1:], strict=False):
             layers += [nn.Conv2d(narrow, wide, 4, 2, 1), nn.SiLU()]
         self.body = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from ebmpipe.report.reading import Run
 from ebmpipe.report.style import Look, plain_log
@@ -16,14 +16,15 @@ TITLES = {
     "energy_gap": "energy gap: data minus negatives (nats)",
     "gradient_norm": "gradient norm",
     "loss": "loss",
-    "age": "age of the chains (steps)",
+    "age": "mean age of the chains (steps)",
+    "lineages": "lineages among the chains",
 }
 LOGARITHMIC = {"gradient_norm"}
 
 
 def curves_of(run: Run) -> pd.DataFrame:
-    """A run's history, with the gap of the energies where both are there in place of them."""
-    history = run.history.copy()
+    """A run's history, with the gap of the energies where both are there in place of them, and without what has a figure of its own."""
+    history = run.history.copy().drop(columns=["d_t", "r_t", "age_max"], errors="ignore")
     if {"energy_data", "energy_negative"} <= set(history):
         history["energy_gap"] = history["energy_data"] - history["energy_negative"]
         # A contrastive loss is the gap itself, and needs no second panel.
@@ -99,5 +100,7 @@ def frame(axes: Axes, name: str, title: str, histories: Iterable[pd.DataFrame]) 
     if name in LOGARITHMIC:
         axes.set_yscale("log")
         plain_log(axes.yaxis, *axes.get_ylim())
+    if all((history[name].dropna() % 1 == 0).all() for history in histories if name in history):
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     limits(axes, histories, name)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))

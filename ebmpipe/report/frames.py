@@ -16,7 +16,7 @@ KEY = ["dataset", "method", "seed", "metric"]
 TEXT = ("dataset", "method", "metric", "status", "unit", "device", "control", "reason")
 COMPUTE = [
     "dataset", "method", "seed", "status", "wall_s", "train_s", "sample_s", "evaluate_s", "startup_s", "device", "peak_memory_mb",
-    "parameters", "training_flops", "gradient_evaluations", "sampler_steps", "temperature", "control", "reason",
+    "parameters", "training_flops", "gradient_evaluations", "sampler_steps", "temperature", "clipped", "control", "reason",
 ]  # fmt: skip
 
 
@@ -75,14 +75,17 @@ def compute_frame(runs: list[Run]) -> pd.DataFrame:
         for key in ("parameters", "training_flops", "gradient_evaluations"):
             row[key] = with_required(ledger, key)
         row["train_s"] = with_required({"required": ledger.get("required", {}), "wall_s": row["train_s"]}, "wall_s")
-        row["temperature"] = ledger.get("temperature")
+        for key in ("temperature", "clipped"):
+            row[key] = ledger.get(key)
         row["sampler_steps"] = stages.get("sample", {}).get("sampler_steps")
         row["control"] = run.config["method"] if run.control else None
         row["reason"] = run.reason if run.diverged else None
         rows.append(row)
     whole = dict.fromkeys(("parameters", "training_flops", "gradient_evaluations", "sampler_steps"), "Int64")
     seconds = dict.fromkeys(("wall_s", "train_s", "sample_s", "evaluate_s", "startup_s"), "float64")
-    frame = pd.DataFrame(rows, columns=COMPUTE).astype(whole | seconds | {"peak_memory_mb": "float64", "temperature": "float64"})
+    frame = pd.DataFrame(rows, columns=COMPUTE).astype(
+        whole | seconds | dict.fromkeys(("peak_memory_mb", "temperature", "clipped"), "float64")
+    )
     return frame.round(dict.fromkeys(seconds, 3))  # the clock's digits; sums bring others
 
 

@@ -123,7 +123,8 @@ def page(comparisons: list[Comparison], picture: bytes | None) -> str:
         f"<style>{CSS}</style>", '<div class="ebmpipe">', "<h1>Which method did best, and at what cost</h1>",
         f"<p>{introduction(comparisons)}</p>", verdicts(comparisons),
         f'<div class="picture"><img alt="Quality against cost" src="data:image/png;base64,{image}"></div>' if picture else "",
-        f'<p class="foot">{escape(tables.RULE + tables.left_out(comparisons))}</p>', tables.html_tables(comparisons), "</div>", "",
+        f'<p class="foot">{escape(tables.rule(comparisons) + tables.left_out(comparisons))}</p>', tables.html_tables(comparisons),
+        "</div>", "",
     ]  # fmt: skip
     return "\n".join(filter(None, parts))
 

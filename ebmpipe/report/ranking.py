@@ -9,7 +9,7 @@ cannot tie by being erratic. The test needs two seeds of each: without them only
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isclose
 from typing import Any
 
@@ -20,10 +20,12 @@ from ebmpipe import registry
 from ebmpipe.metrics.base import MetricInfo
 from ebmpipe.report.numbers import Quantity, quantity
 
+#: How metrics of long chains end, where those are not what bare metrics are about.
+LONG_RUN = "@long_run"
 #: What decides the order of the rows: the first of these that at least half of the competing labels have. ``*`` is any ending.
 HEADLINES = ("nll_gap", "fid", "frechet_*", "nll", "bits_per_dim", "mmd", "sliced_wasserstein", "energy_distance", "kid", "kernel_*")
 #: Columns that follow the headline, in this order; the others follow by name.
-ORDER = (*HEADLINES, "nn_distance_ratio", "precision", "recall", "density", "coverage", "mode_weight_error")
+ORDER = (*HEADLINES, "nll_best_temperature", "nn_distance_ratio", "precision", "recall", "density", "coverage", "mode_weight_error")
 COSTS = ("gradient_evaluations", "train_s", "training_flops")
 LEVEL = 0.05
 
@@ -56,7 +58,20 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One label of one data set. ``control`` is ``data`` or ``noise`` for a control, None for what competes."""
+    """One label of one data set.
+
+    Attributes:
+        label: the label.
+        control: ``data`` or ``noise`` for a control, None for what competes.
+        finished: seeds that finished.
+        total: all seeds.
+        cells: results by metric.
+        costs: costs by name.
+        reasons: why seeds were lost.
+        long_run: results by metric of the same models sampled by long chains, where the primary samples are others: ``metric@long_run``.
+        temperature: mean temperature of the law that the row's energy is of; None if unknown.
+        clipped: mean fraction of the coordinates of ∇E that training clipped. Where it is not 0, the temperature is nominal.
+    """
 
     label: str
     control: str | None
@@ -65,6 +80,9 @@ class Row:
     cells: dict[str, Cell]
     costs: dict[str, float | None]
     reasons: tuple[str, ...]
+    long_run: dict[str, Cell] = field(default_factory=dict)
+    temperature: float | None = None
+    clipped: float | None = None
 
     @property
     def competes(self) -> bool:
@@ -94,6 +112,11 @@ class Comparison:
         reasons = {metric: [cell.status for cell in column if cell.status not in ("ok", "diverged")] for metric, column in cells.items()}
         empty = [metric for metric, column in cells.items() if all(cell.mean is None for cell in column)]
         return {metric: Counter(reasons[metric]).most_common(1)[0][0] for metric in empty if reasons[metric]}
+
+    @property
+    def heated(self) -> bool:
+        """Whether some row's energy is of a law at a temperature other than 1, or its chains were clipped."""
+        return any(not row.control and (row.temperature not in (None, 1.0) or row.clipped) for row in self.rows)
 
     @property
     def best(self) -> list[Row]:
@@ -158,10 +181,11 @@ def cell_of(rows: pd.DataFrame) -> Cell:
 def row_of(label: str, metrics: pd.DataFrame, compute: pd.DataFrame, names: list[str]) -> Row:
     """One label's row; costs are means over the finished seeds, or over all if none finished."""
     done = compute[compute["status"] == "finished"]
-    costs: dict[str, float | None] = {}
-    for key in COSTS:
+    means: dict[str, float | None] = {}
+    for key in (*COSTS, "temperature", "clipped"):
         values = (done if len(done) else compute)[key].dropna().to_numpy(dtype=float)
-        costs[key] = float(values.mean()) if len(values) else None
+        means[key] = float(values.mean()) if len(values) else None
+    costs = {key: means[key] for key in COSTS}
     lost: dict[str, list[str]] = {}
     for run in compute[compute["status"] != "finished"].itertuples():
         lost.setdefault(run.reason if isinstance(run.reason, str) else "", []).append(str(run.seed))
@@ -169,7 +193,10 @@ def row_of(label: str, metrics: pd.DataFrame, compute: pd.DataFrame, names: list
     control = next((str(name) for name in compute["control"].dropna()), None)
     by_metric: dict[Any, pd.DataFrame] = dict(iter(metrics.groupby("metric", sort=False)))
     cells = {name: cell_of(by_metric.get(name, metrics.iloc[:0])) for name in names}
-    return Row(label, control, len(done), len(compute), cells, costs, reasons)
+    long_run = {name: cell_of(by_metric[name + LONG_RUN]) for name in names if name + LONG_RUN in by_metric}
+    if all(cell.status == "diverged" for cell in long_run.values()):
+        long_run = {}  # a diverged run has every metric of its data set, also those that it would not have measured
+    return Row(label, control, len(done), len(compute), cells, costs, reasons, long_run, means["temperature"], means["clipped"])
 
 
 def headline_of(rows: list[Row], infos: dict[str, MetricInfo]) -> str | None:
@@ -181,13 +208,13 @@ def headline_of(rows: list[Row], infos: dict[str, MetricInfo]) -> str | None:
 
 
 def compare_one(dataset: str, metrics: pd.DataFrame, compute: pd.DataFrame, known: dict[str, MetricInfo]) -> Comparison:
-    """Compare the labels of one data set. Metrics of other sample sources (``metric@source``) stay out."""
+    """Compare the labels of one data set. Of other sample sources (``metric@source``) only long chains are kept, beside; none competes."""
     primary = metrics[~metrics["metric"].str.contains("@")]
     measured = primary[primary["status"] != "diverged"] if (primary["status"] != "diverged").any() else primary
     units = dict(zip(measured["metric"], measured["unit"], strict=True))
     infos = {name: known.get(name, MetricInfo(unit, None, "")) for name, unit in units.items()}
     labels = list(dict.fromkeys(compute["method"]))
-    rows = [row_of(label, primary[primary["method"] == label], compute[compute["method"] == label], list(infos)) for label in labels]
+    rows = [row_of(label, metrics[metrics["method"] == label], compute[compute["method"] == label], list(infos)) for label in labels]
     headline = headline_of(rows, infos)
     names = sorted(infos, key=lambda name: (name != headline, *place(name, ORDER)))
     for name in names:

@@ -153,10 +153,21 @@ class Run:
         return pd.read_csv(self.folder.verified("history.csv"))
 
     @cached_property
+    def _sources(self) -> tuple[dict[str, np.ndarray], str]:
+        """The samples (n, *event) by source, and which is the primary one."""
+        arrays, metadata = read_arrays(self.folder.verified("samples.safetensors"))
+        return arrays, metadata["primary"]
+
+    @property
     def samples(self) -> np.ndarray | None:
         """The primary samples (n, *event) in model space; None if there are none, as of a diverged run."""
-        arrays, metadata = read_arrays(self.folder.verified("samples.safetensors"))
-        return arrays.get(metadata["primary"])
+        arrays, primary = self._sources
+        return arrays.get(primary)
+
+    @property
+    def long_run(self) -> np.ndarray | None:
+        """Samples (n, *event) of long chains, where the primary ones are a sampler's of the method's own; None elsewhere."""
+        return self._sources[0].get("long_run")
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from ebmpipe.report.dialects import HTML, LATEX, MARKDOWN, Dialect
 from ebmpipe.report.numbers import letters, significant
-from ebmpipe.report.ranking import COSTS, Cell, Comparison, Row
+from ebmpipe.report.ranking import COSTS, LONG_RUN, Cell, Comparison, Row
 
 ARROWS = {"lower": " ↓", "higher": " ↑", None: ""}
 COST_TITLES = {"gradient_evaluations": "gradient evaluations", "train_s": "training (s)", "training_flops": "training FLOPs"}
@@ -16,6 +17,13 @@ RULE = (
     "Mean ± standard deviation over seeds, in the digits that the larger of it and the standard error of one run's test sample leaves; "
     "↓ lower, ↑ higher is better. Bold: the best, and those ranked after it up to, but without, the first that Welch's t-test tells from "
     "the best at the 5 % level (it takes two seeds of each). Controls and labels with a diverged seed do not compete."
+)
+LONG = (
+    " A row label@long_run is the same models sampled by the long chains that other labels are sampled by, where a label's own samples "
+    "come from a sampler of its own; it does not compete."
+)
+NOMINAL = (
+    "this share of the coordinates of ∇E was clipped along the chains: the temperature, which noise and drift would give them, is nominal"
 )
 CAPTION = "Mean ± standard deviation over seeds, digits limited also by the standard error of a run; bold: best, and what ties with it."
 
@@ -58,6 +66,17 @@ def cost(value: float | None, dialect: Dialect) -> str:
     return dialect.number(significant(value if value >= 0.05 else 0, 3 if value < 1e5 else 2))
 
 
+def temperature(row: Row, dialect: Dialect, notes: Notes) -> str:
+    """The temperature of a row's law; where gradients were clipped, how many of their coordinates, and that it is then nominal."""
+    if row.control or row.temperature is None:
+        return dialect.text("–")
+    value = dialect.number(significant(row.temperature))
+    if not row.clipped:
+        return value
+    share = f"{100 * row.clipped:.0f} %" if row.clipped >= 0.005 else "<1 %"
+    return f"{value} {dialect.text(f'(clipped {share})')}{dialect.mark(notes.mark(NOMINAL))}"
+
+
 def line(row: Row, comparison: Comparison, dialect: Dialect, notes: Notes) -> list[str]:
     """The cells of one row."""
     finished = f"{row.finished}/{row.total}"
@@ -65,17 +84,38 @@ def line(row: Row, comparison: Comparison, dialect: Dialect, notes: Notes) -> li
         finished += dialect.mark(notes.mark(f"{row.label}: " + "; ".join(row.reasons)))
     name = dialect.name(row.label) + (dialect.text(" (control)") if row.control and row.control != row.label else "")
     cells = [result(row.cells[metric], dialect, notes) for metric in comparison.shown]
-    return [name, finished, *cells, *(cost(row.costs[key], dialect) for key in COSTS)]
+    heat = [temperature(row, dialect, notes)] if comparison.heated else []
+    return [name, finished, *cells, *heat, *(cost(row.costs[key], dialect) for key in COSTS)]
+
+
+def long_run_line(row: Row, comparison: Comparison, dialect: Dialect, notes: Notes) -> list[str]:
+    """The cells of the row of a label's long chains; what does not depend on samples stands in the label's own row."""
+    cells = [result(row.long_run[metric], dialect, notes) if metric in row.long_run else dialect.text("–") for metric in comparison.shown]
+    return [dialect.name(row.label + LONG_RUN), "", *cells, *([""] * (comparison.heated + len(COSTS)))]
+
+
+def body_of(comparison: Comparison, dialect: Dialect, notes: Notes) -> Iterator[list[str]]:
+    """The rows of one table."""
+    for row in comparison.rows:
+        yield line(row, comparison, dialect, notes)
+        if row.long_run:
+            yield long_run_line(row, comparison, dialect, notes)
 
 
 def table(comparison: Comparison, dialect: Dialect, foot: str = "") -> str:
     """The table of one data set."""
     notes = Notes()
-    head = ["method", "finished", *(column_title(metric, comparison) for metric in comparison.shown), *(COST_TITLES[key] for key in COSTS)]
-    body = [line(row, comparison, dialect, notes) for row in comparison.rows]
+    metrics = [column_title(metric, comparison) for metric in comparison.shown]
+    head = ["method", "finished", *metrics, *["temperature"] * comparison.heated, *(COST_TITLES[key] for key in COSTS)]
+    body = list(body_of(comparison, dialect, notes))
     absent = [dialect.text(f"{metric} is {reason}") for metric, reason in comparison.absent.items()]
     title = dialect.name(comparison.dataset)
     return dialect.table(title, [dialect.text(cell) for cell in head], body, notes.lines(dialect) + absent, dialect.text(foot))
+
+
+def rule(comparisons: list[Comparison], text: str = RULE) -> str:
+    """How the tables are to be read."""
+    return text + LONG * any(row.long_run for each in comparisons for row in each.rows)
 
 
 def left_out(comparisons: list[Comparison]) -> str:
@@ -87,13 +127,13 @@ def left_out(comparisons: list[Comparison]) -> str:
 
 def markdown(comparisons: list[Comparison]) -> str:
     """``summary.md``."""
-    intro = MARKDOWN.text(RULE + left_out(comparisons))
+    intro = MARKDOWN.text(rule(comparisons) + left_out(comparisons))
     return "\n".join(["# Summary", "", intro, "", *(table(comparison, MARKDOWN) for comparison in comparisons)])
 
 
 def latex(comparisons: list[Comparison]) -> str:
     """``summary.tex``: floats to be included in a document that loads booktabs."""
-    return "\n".join(["% needs \\usepackage{booktabs}", *(table(comparison, LATEX, CAPTION) for comparison in comparisons)])
+    return "\n".join(["% needs \\usepackage{booktabs}", *(table(each, LATEX, rule([each], CAPTION)) for each in comparisons)])
 
 
 def html_tables(comparisons: list[Comparison]) -> str:
@@ -104,7 +144,8 @@ def html_tables(comparisons: list[Comparison]) -> str:
 def summary_frame(comparisons: list[Comparison]) -> pd.DataFrame:
     """``summary.csv``: one row per data set and label, in the order of the tables.
 
-    Each metric has four columns: mean, ``_sd``, ``_seeds`` (how many have a value) and ``_best`` (what the tables print bold).
+    Each metric has four columns: mean, ``_sd``, ``_seeds`` (how many have a value) and ``_best`` (what the tables print bold). Where some
+    label has long chains beside its own samples, ``metric@long_run`` has the first three.
     """
     rows: list[dict[str, Any]] = []
     for comparison in comparisons:
@@ -112,6 +153,9 @@ def summary_frame(comparisons: list[Comparison]) -> pd.DataFrame:
             record: dict[str, Any] = {"dataset": comparison.dataset, "method": row.label, "finished": row.finished, "total": row.total}
             for metric, cell in row.cells.items():
                 record |= {metric: cell.mean, f"{metric}_sd": cell.sd, f"{metric}_seeds": cell.n, f"{metric}_best": cell.best}
+            for metric, cell in row.long_run.items():
+                name = metric + LONG_RUN
+                record |= {name: cell.mean, f"{name}_sd": cell.sd, f"{name}_seeds": cell.n}
             rows.append(record | row.costs)
     frame = pd.DataFrame(rows)
     columns = [str(column) for column in frame]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple, get_type_hints
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_type_hints
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -40,12 +40,14 @@ class Info(NamedTuple):
         gradient: the input gradients that the step was made with, (n, *event), where it began.
         evaluations: input gradients taken, over all chains; None if they are `Kernel.gradients_per_step` per chain.
         clipped: fraction of the gradients' coordinates that were clipped; None for none.
+        swap_prob: probability of a swap of replicas, mean over chains and the pairs that were tried; None where there are no replicas.
     """
 
     accept_prob: Tensor
     gradient: Tensor | None = None
     evaluations: int | None = None
     clipped: Tensor | None = None
+    swap_prob: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Summary:
         clipped: fraction of the gradients' coordinates that were clipped. Where it is not 0, the temperature no longer holds.
         gradient_norm: mean Euclidean norm of ∇E along the chains, in nats per data unit.
         state: where the run ended; `run` goes on from there as if it had never stopped.
+        swaps: mean probability of a swap of replicas; None where there are no replicas or no step was taken.
     """
 
     steps: int
@@ -69,6 +72,7 @@ class Summary:
     clipped: float
     gradient_norm: float
     state: State
+    swaps: float | None = None
 
 
 class Kernel(ABC):
@@ -94,6 +98,18 @@ class Kernel(ABC):
     temperature: float = 1.0
     adjusted: bool = False
     target_acceptance: float | None = None
+    _arguments: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Remembers the constructor's arguments, for `with_step_size`."""
+        kernel = super().__new__(cls)
+        bound = inspect.signature(cls.__init__).bind_partial(kernel, *args, **kwargs).arguments
+        kernel._arguments = dict(list(bound.items())[1:])
+        return kernel
+
+    def with_step_size(self, step_size: float) -> Self:
+        """The same kernel with another ε; arguments that were left to follow from ε follow from the new one."""
+        return type(self)(**(self._arguments | {"step_size": step_size}))
 
     @abstractmethod
     def init(self, energy: Energy, x: Tensor) -> State:
@@ -134,8 +150,9 @@ def run(kernel: Kernel, energy: Energy, x: Tensor | State, steps: int, generator
     started = isinstance(x, Tensor)
     state = kernel.init(energy, x) if isinstance(x, Tensor) else x
     n = state.x.shape[0]
-    totals = torch.zeros(3, dtype=torch.float64, device=state.x.device)
-    acceptance, norm, clipped = totals.unbind()
+    totals = torch.zeros(4, dtype=torch.float64, device=state.x.device)
+    acceptance, norm, clipped, swaps = totals.unbind()
+    swapping = False
     evaluations = n * kernel.gradients_at_init if started else 0
     for _ in range(steps):
         state, info = kernel.step(energy, state, generator)
@@ -144,8 +161,11 @@ def run(kernel: Kernel, energy: Energy, x: Tensor | State, steps: int, generator
             norm += torch.linalg.vector_norm(info.gradient.flatten(1), dim=1).mean()
         if info.clipped is not None:
             clipped += info.clipped
+        if info.swap_prob is not None:
+            swaps += info.swap_prob
+            swapping = True
         evaluations += n * kernel.gradients_per_step if info.evaluations is None else info.evaluations
-    acceptance_, norm_, clipped_ = (totals / max(steps, 1)).tolist()
+    acceptance_, norm_, clipped_, swaps_ = (totals / max(steps, 1)).tolist()
     return box.fold(state.x) if box else state.x, Summary(
         steps=steps,
         gradient_evaluations=evaluations,
@@ -154,4 +174,5 @@ def run(kernel: Kernel, energy: Energy, x: Tensor | State, steps: int, generator
         clipped=clipped_,
         gradient_norm=norm_,
         state=state,
+        swaps=swaps_ if swapping else None,
     )

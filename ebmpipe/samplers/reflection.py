@@ -24,6 +24,8 @@ class Reflected:
 
     def __init__(self, energy: Energy, box: Box) -> None:
         self.energy, self.box = energy, box
+        if hasattr(energy, "at_width"):
+            self.at_width = lambda width: Reflected(energy.at_width(width), box)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.energy(self.box.fold(x))
@@ -39,7 +41,12 @@ class Reflected:
 
 
 def reflected(energy: Energy) -> tuple[Energy, Box | None]:
-    """``energy`` as kernels may sample it anywhere, and the box to fold positions into, if it declares one as its support."""
+    """``energy`` as kernels may sample it anywhere, and the box to fold positions into, if it declares one as its support.
+
+    Raises:
+        TypeError: if what it declares is no `Box`.
+    """
     box = getattr(energy, "support", None)
-    assert box is None or isinstance(box, Box)
+    if not (box is None or isinstance(box, Box)):
+        raise TypeError(f"the support of an energy must be an ebmpipe.supports.Box, or None for the whole space; got {box!r}")
     return (energy, None) if box is None else (Reflected(energy, box), box)

@@ -138,8 +138,12 @@ class TestEveryTrainedMethod:
 
         monkeypatch.setattr(BasedEnergy, "forward", watched_forward)
         monkeypatch.setattr(torch.autograd, "grad", watched_grad)
+        step, reports = method.training_step, []
+        monkeypatch.setattr(method, "training_step", lambda *args: reports.append(step(*args)) or reports[-1])
         trained(method, data, 0, 1)
-        assert sum(counted) == method.gradient_evaluations_per_step
+        (report,) = reports
+        assert ("gradient_evaluations" in report) == method.random_cost
+        assert sum(counted) == report.get("gradient_evaluations", method.gradient_evaluations_per_step)
 
     def test_learns_the_sign_of_the_energy(self, name, prepared):
         """After a short training data have lower energy than noise, relative to the base from which training started."""

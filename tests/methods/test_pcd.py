@@ -40,8 +40,10 @@ def test_no_chain_is_lost():
     # The chains alone matter here: an update of no effect leaves out the network.
     method.learner.update = lambda gradients: None
     for _ in range(2000):
-        method.training_step(torch.zeros(256, 2), generator)
+        report = method.training_step(torch.zeros(256, 2), generator)
     assert torch.equal(method.persistence.positions[:, 0].sort().values, lineage)
+    assert report["lineages"]() == 8192
+    assert torch.equal(method.persistence.lineages.sort().values, torch.arange(8192))
     assert method.persistence.ages.sum() == 2000 * 256
 
 
@@ -58,8 +60,33 @@ def test_restart_begins_a_new_life():
     method = pcd(chains=16, batch_size=16, steps=2, restart=1.0)
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
-        method.training_step(torch.zeros(16, 2), generator)
+        report = method.training_step(torch.zeros(16, 2), generator)
     assert (method.persistence.ages == 2).all()
+    # Sixteen began with the method, and sixteen more in each update.
+    assert torch.equal(method.persistence.lineages.sort().values, torch.arange(48, 64))
+    assert report["lineages"]() == 16
+
+
+def test_restarts_come_at_their_rate_and_from_their_law():
+    """A tenth of the drawn chains begins anew in each update, where `restart_from` says."""
+    method = pcd(chains=512, batch_size=256, steps=1, restart=0.1, restart_from="data")
+    generator = torch.Generator().manual_seed(0)
+    drawn = [method.drawn(torch.full((256, 2), 50.0), generator) for _ in range(100)]
+    anew = torch.cat([d.ages == 0 for d in drawn]) & torch.cat([d.x[:, 0] == 50 for d in drawn])
+    count = int(torch.cat([d.x[:, 0] == 50 for d in drawn]).sum())
+    assert abs(count - 2560) < 5 * (25_600 * 0.1 * 0.9) ** 0.5
+    assert int(anew.sum()) == count
+    fresh = pcd(chains=256, batch_size=256, steps=1, restart=1.0).drawn(torch.full((256, 2), 50.0), generator)
+    assert fresh.x.abs().max() < 20, "the base is N(0, 1.5²)"
+
+
+def test_a_buffer_that_does_not_divide_into_batches_is_drawn_whole():
+    """Every chain of 100 in batches of 16 moves sooner or later."""
+    method = pcd(chains=100, batch_size=16, steps=1)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(120):
+        method.training_step(torch.zeros(16, 2), generator)
+    assert (method.persistence.ages > 0).all()
 
 
 def test_fewer_chains_than_examples_are_refused():

@@ -61,8 +61,10 @@ def plane() -> Callable[..., Evaluation]:
         spec = DataSpec("gaussian", "density", (2,), 0.0, 1.0, None, None, density.entropy(), Path())
         test, train = density.sample(n, rng), density.sample(n, rng)
         own = density.sample(n, rng) if drawn is None else drawn
+        validation = density.sample(n, rng)
         known: dict[str, Any] = {
-            "spec": spec, "test": test, "train": train, "samples": {"fresh": own}, "primary": "fresh", "density": density,
+            "spec": spec, "test": test, "train": train, "validation": validation, "samples": {"fresh": own}, "primary": "fresh",
+            "density": density,
             "rng": lambda name: numpy_generator(seed, name), "log_unnormalised": density.log_density,
         }  # fmt: skip
         return Evaluation(**(known | fields))
@@ -79,8 +81,9 @@ def pictures() -> Callable[..., Evaluation]:
         spec = DataSpec("blobs", "images", (1, 8, 8), -0.5, 0.6, 17, 10, None, Path())
         test, train = blobs(n, rng), blobs(n, rng)
         own = blobs(n, rng) if drawn is None else drawn
+        validation = blobs(n, rng)
         known: dict[str, Any] = {
-            "spec": spec, "test": test, "train": train, "samples": {"fresh": own}, "primary": "fresh",
+            "spec": spec, "test": test, "train": train, "validation": validation, "samples": {"fresh": own}, "primary": "fresh",
             "rng": lambda name: numpy_generator(seed, name), "features": spectrum, "extractor": "lenet",
         }  # fmt: skip
         return Evaluation(**(known | fields))

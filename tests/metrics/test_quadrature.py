@@ -66,6 +66,10 @@ def test_mixture_is_refined_where_it_is_narrow() -> None:
     assert smooth[0] == pytest.approx(0, abs=1e-8)
     assert log_z == pytest.approx(0, abs=1e-5)
     assert smooth[1].nodes < info.nodes < 400_000
+    # The nodes that remain are those of the sum, each once.
+    for result, grid in ((smooth[0], smooth[1].grid), (log_z, info.grid)):
+        assert np.logaddexp.reduce(grid.log_weights + grid.values) == pytest.approx(result, abs=1e-9)
+        assert len(grid.values) < info.nodes
 
 
 @pytest.mark.parametrize("seed", range(6, 12))

@@ -10,7 +10,8 @@ from torch import nn
 
 from ebmpipe import registry
 from ebmpipe.energies import BasedEnergy, GaussianLaw, frozen, gradient, value_and_gradient
-from ebmpipe.nets.conv import Stem
+from ebmpipe.nets.resnet import Block, ResNet, ResNetConfig, halved
+from ebmpipe.nets.stem import Stem
 from ebmpipe.spec import DataSpec
 
 SHAPES = {"density": (2,), "vectors": (5,), "images": (1, 8, 8)}
@@ -65,6 +66,80 @@ class TestNetworks:
         energy = network(shape, network.Config())
         energy(torch.randn(3, *shape)).square().sum().backward()
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in energy.parameters())
+
+    def test_is_smooth(self, network, shape, kind):
+        """Twice differentiable: what Taylor's formula of second order leaves over falls with the cube of the distance."""
+        torch.manual_seed(1)
+        energy = network(shape, network.Config()).double()
+        x, direction = torch.randn(2, 4, *shape, dtype=torch.float64).unbind()
+        x.requires_grad_(True)
+        value = energy(x)
+        (slope,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+        along = (slope * direction).flatten(1).sum(1)
+        (curvature,) = torch.autograd.grad(along.sum(), x)
+        bend = (curvature * direction).flatten(1).sum(1) / 2
+        with torch.no_grad():
+            left = [(energy(x + d * direction) - value - d * along - d**2 * bend).abs().sum() for d in (1e-2, 2e-2)]
+        assert bend.abs().sum() > 0
+        assert float(left[1] / left[0]) == pytest.approx(8, rel=0.2)
+
+    def test_an_example_does_not_know_its_batch(self, network, shape, kind):
+        torch.manual_seed(0)
+        energy = network(shape, network.Config()).double()
+        x = torch.randn(5, *shape, dtype=torch.float64)
+        together, alone = value_and_gradient(energy, x), [value_and_gradient(energy, one[None]) for one in x]
+        torch.testing.assert_close(together[0], torch.cat([value for value, _ in alone]))
+        torch.testing.assert_close(together[1], torch.cat([slope for _, slope in alone]))
+        energy.eval()
+        torch.testing.assert_close(energy(x).detach(), together[0])
+
+    def test_single_and_double_precision_agree(self, network, shape, kind):
+        torch.manual_seed(0)
+        energy = network(shape, network.Config())
+        x = torch.randn(5, *shape)
+        single, double = value_and_gradient(energy, x), value_and_gradient(copy.deepcopy(energy).double(), x.double())
+        for a, b in zip(single, double, strict=True):
+            assert (a.dtype, b.dtype) == (torch.float32, torch.float64)
+            torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5)
+
+    def test_sees_every_pixel(self, network, shape, kind):
+        torch.manual_seed(0)
+        slope = gradient(network(shape, network.Config()).double(), torch.randn(3, *shape, dtype=torch.float64))
+        assert slope.ne(0).all()
+
+
+@pytest.mark.parametrize("name", ["conv", "resnet"])
+@pytest.mark.parametrize("widths", [[0], [8, -1], []])
+def test_widths_are_counts(name, widths):
+    with pytest.raises(ValueError, match="widths"):
+        registry.load("nets", name).Config.model_validate({"widths": widths})
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 20, 17)])
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_residual_blocks_begin_as_small_corrections(shape, blocks):
+    """A deep network is close to the one whose blocks are their skips alone, by the factor of their last weights."""
+    torch.manual_seed(0)
+    network = ResNet(shape, ResNetConfig(widths=(8, 12), blocks=blocks)).double()
+    x = torch.randn(4, *shape, dtype=torch.float64)
+    deep = network(x).detach()
+    skips = copy.deepcopy(network)
+    for block in skips.body:
+        if isinstance(block, Block):
+            nn.init.zeros_(block.second.weight)
+    moved = float((deep - skips(x).detach()).abs().mean())
+    assert 0 < moved < 0.3 * float(deep.std())
+
+
+def test_a_block_halves_and_widens():
+    x = torch.randn(2, 3, 7, 8, dtype=torch.float64)
+    block = Block(3, 5, halves=True).double()
+    assert block(x).shape == (2, 5, 4, 4)
+    assert Block(3, 3, halves=False).double()(x).shape == x.shape
+    # A 1x1 convolution of averages is the average of 1x1 convolutions, on odd borders too.
+    torch.testing.assert_close(block.skip(halved(x)), halved(block.skip(x)))
+    torch.testing.assert_close(halved(x)[..., :3, :], x[..., :6, :].unflatten(3, (4, 2)).unflatten(2, (3, 2)).mean((3, 5)))
+    torch.testing.assert_close(halved(x)[..., 3, :], x[..., 6, :].unflatten(2, (4, 2)).mean(3))
 
 
 @pytest.mark.parametrize("arguments", [(1, 8, 3, 1, 1), (1, 8, 4, 2, 1), (3, 16, 4, 2, 1)])

@@ -88,6 +88,8 @@ def run(
     samples: np.ndarray | None = None,
     arrays: Mapping[str, np.ndarray] | None = None,
     stderr: float | None = None,
+    temperature: float = 1.0,
+    clipped: float = 0.0,
 ) -> Path:
     """One run folder. A metric's value is a number, or the text of its status.
 
@@ -112,7 +114,7 @@ def run(
         "status": "diverged" if diverged else "finished", "reason": reason, "step": step,
         "stages": stages, "parameters": 50_000,
         "training_flops": int(budget * 1.5e5) if trains else 0, "gradient_evaluations": budget if trains else 0,
-        "temperature": None if diverged else 1.0, "versions": {}, "commit": None,
+        "temperature": None if diverged else temperature, "clipped": None if diverged else clipped, "versions": {}, "commit": None,
     }  # fmt: skip
     rows = []
     for metric, value in metrics.items():
@@ -156,7 +158,14 @@ def curves(rng: np.random.Generator, level: float, special: str | None = None, l
         "loss": level + np.exp(-5 * t) + noise[0] * 0.3, "gradient_norm": np.exp(1.5 - 2 * t + noise[1] * 2),
         "energy_data": 2 + noise[2], "energy_negative": 2.3 - 2 * np.exp(-6 * t) + noise[3],
     }  # fmt: skip
-    return found | ({special: 0.6 + 0.1 * t + noise[0] * 0.1} if special else {})
+    if special:
+        # Of a method that trains with a Markov chain.
+        found |= {
+            special: 0.6 + 0.1 * t + noise[0] * 0.1,
+            "d_t": found["energy_data"] - found["energy_negative"],
+            "r_t": np.exp(t + noise[1]),
+        }
+    return found
 
 
 def plane_run(results: Path, dataset: str, label: str, seed: int, badness: float, grid: int = 80, **options: Any) -> None:

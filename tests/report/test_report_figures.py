@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from ebmpipe import collecting, registry
+from ebmpipe.files import write_arrays
 from ebmpipe.report import base, style
 from ebmpipe.report.curves import smooth
 from ebmpipe.report.figures.summary import efficient, scale_of
@@ -77,6 +78,22 @@ def test_panels_say_what_diverged(world: World) -> None:
 def drawn(name: str, results: Path, dataset: str | None, runs: dict[str, dict[str, list[int]]]) -> Any:
     with style.applied():
         return registry.load(base.FIGURES, name)().draw(base.Context(results, dataset, runs))
+
+
+def test_long_chains_are_shown_beside_a_methods_own_samples(
+    tmp_path: Path, make_plane: Callable[..., None], vouch: Callable[[Path], None]
+) -> None:
+    for label in ("pcd", "short_run"):
+        make_plane(label, 0, 0.1)
+    folder = tmp_path / "runs/eight_gaussians/short_run/seed0"
+    own, long = np.full((7, 2), 0.5, np.float32), np.full((9, 2), -0.5, np.float32)
+    write_arrays(folder / "samples.safetensors", {"three_steps": own, "long_run": long}, {"primary": "three_steps"})
+    vouch(folder)
+    figure = drawn("samples", tmp_path, "eight_gaussians", {"eight_gaussians": {"pcd": [0], "short_run": [0]}})
+    points = {axes.get_title(): [len(line.get_xdata()) for line in axes.lines] for axes in figure.axes}
+    heads = [title.split("\n")[0] for title in points]
+    assert heads.index("short_run") + 1 == list(points).index("short_run\nlong chains") and len(points) == 4
+    assert points["short_run\nlong chains"] == [9] and points[next(title for title in points if title.startswith("short_run\n0"))] == [7]
 
 
 LOST = {"pcd": {}, "nce": {"step": 0}, "dsm": {"lost_in": "sample"}, "cd": {"lost_in": "evaluate"}, "ebm": {}}

@@ -7,7 +7,15 @@ from ebmpipe import registry
 from ebmpipe.samplers import run
 
 #: Settings under which each kernel moves well on a standard Gaussian. A new kernel adds its line.
-SETTINGS = {"ula": {"step_size": 0.5}, "mala": {"step_size": 0.5}}
+SETTINGS = {
+    "annealed_langevin": {"step_size": 0.5, "width": 3.0, "levels": 3, "steps_per_level": 2},
+    "hmc": {"step_size": 0.5, "leapfrog_steps": 3},
+    "mala": {"step_size": 0.5},
+    "nuts": {"step_size": 0.5, "max_depth": 5},
+    "parallel_tempering": {"step_size": 0.5, "temperatures": 3, "hottest": 5.0},
+    "ula": {"step_size": 0.5},
+    "underdamped_langevin": {"step_size": 0.5, "friction": 0.7},
+}
 SHAPES = [(1,), (2,), (10,), (1, 4, 4)]
 
 
@@ -58,6 +66,13 @@ class TestContract:
         assert ((info.accept_prob >= 0) & (info.accept_prob <= 1)).all()
         assert torch.equal(x, before), "the caller's tensor was changed"
 
+    def test_a_state_is_not_changed_by_the_steps_made_from_it(self, name):
+        kernel = kernel_of(name)
+        state, _ = kernel.step(gaussian, kernel.init(gaussian, torch.randn(4, 3)), torch.Generator().manual_seed(0))
+        first, _ = kernel.step(gaussian, state, torch.Generator().manual_seed(1))
+        again, _ = kernel.step(gaussian, state, torch.Generator().manual_seed(1))
+        assert torch.equal(first.x, again.x)
+
     @pytest.mark.parametrize("shape", SHAPES)
     def test_cached_values_equal_recomputed_ones(self, name, shape):
         kernel, generator = kernel_of(name), torch.Generator().manual_seed(0)
@@ -69,13 +84,20 @@ class TestContract:
             if state.gradient is not None:
                 torch.testing.assert_close(state.gradient, state.x)
 
-    def test_a_run_split_in_two_is_the_same_run(self, name):
+    @pytest.mark.parametrize("steps", [0, 1, 4, 9])
+    def test_a_run_split_in_two_is_the_same_run(self, name, steps):
+        """Through the state always, and through positions where the kernel carries nothing else that they do not tell."""
         x = torch.randn(4, 3)
         whole, _ = run(kernel_of(name), gaussian, x, 9, torch.Generator().manual_seed(1))
         generator = torch.Generator().manual_seed(1)
-        half, _ = run(kernel_of(name), gaussian, x, 4, generator)
-        again, _ = run(kernel_of(name), gaussian, half, 5, generator)
+        half, summary = run(kernel_of(name), gaussian, x, steps, generator)
+        twin = generator.clone_state()
+        again, rest = run(kernel_of(name), gaussian, summary.state, 9 - steps, generator)
         assert torch.equal(whole, again)
+        if summary.state.memory is None:
+            again, anew = run(kernel_of(name), gaussian, half, 9 - steps, twin)
+            assert torch.equal(whole, again)
+            assert anew.gradient_evaluations == rest.gradient_evaluations + 4 * kernel_of(name).gradients_at_init
 
     def test_only_the_given_generator_matters(self, name):
         x = torch.randn(4, 3)
@@ -89,7 +111,21 @@ class TestContract:
     def test_gradients_are_as_many_as_declared(self, name, steps):
         energy, kernel = Counting(), kernel_of(name)
         _, summary = run(kernel, energy, torch.randn(11, 2), steps, torch.Generator().manual_seed(0))
-        assert energy.gradients == summary.gradient_evaluations == 11 * kernel.cost(steps)
+        assert energy.gradients == summary.gradient_evaluations
+        if kernel.random_cost:
+            assert 11 * (kernel.gradients_at_init + steps) <= energy.gradients <= 11 * kernel.cost(steps)
+        else:
+            assert energy.gradients == 11 * kernel.cost(steps)
+
+    def test_another_step_size_changes_nothing_else(self, name):
+        kernel = kernel_of(name)
+        other, again = kernel.with_step_size(2 * kernel.step_size), kernel_of(name, step_size=2 * kernel.step_size)
+        x = torch.randn(4, 3)
+        moved, _ = run(other, gaussian, x, 3, torch.Generator().manual_seed(1))
+        expected, _ = run(again, gaussian, x, 3, torch.Generator().manual_seed(1))
+        assert torch.equal(moved, expected)
+        assert (other.step_size, other.temperature, other.cost(3)) == (again.step_size, again.temperature, again.cost(3))
+        assert kernel.step_size == kernel_of(name).step_size, "the kernel itself was changed"
 
     def test_hand_written_gradients_change_nothing(self, name):
         x = torch.randn(5, 2, dtype=torch.float64)

@@ -28,6 +28,14 @@ def test_ula_stationary_variance(scale, step, shape):
     assert abs(float(x.var()) - expected) < 5 * expected * math.sqrt(2 / x.numel())
 
 
+def test_a_hundred_thousand_chains():
+    x, summary = stationary(ULA(0.5), gaussian(1.0), (2,), 40, 1.0, chains=100_000)
+    expected = 1 / (1 - 0.5**2 / 4)
+    assert x.shape == (100_000, 2)
+    assert abs(float(x.var()) - expected) < 5 * expected * math.sqrt(2 / x.numel())
+    assert summary.gradient_evaluations == 40 * 100_000
+
+
 @pytest.mark.parametrize("noise", [0.1, 0.5, 0.9])
 def test_ula_at_another_temperature(noise):
     scale, step = 1.0, 0.5

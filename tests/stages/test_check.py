@@ -26,9 +26,8 @@ def with_settings(config, **settings):
 
 
 def test_updates_and_parameters_are_those_of_the_runs():
-    config = DENSITY | {
-        "methods": {"data": {}, "pcd": {"settings": {"steps": 10, "kernel": {"name": "ula", "settings": {"step_size": 0.1}}}}}
-    }
+    ula = {"name": "ula", "settings": {"step_size": 0.1}}
+    config = DENSITY | {"methods": {"data": {}, "pcd": {"settings": {"batch_size": 256, "steps": 10, "kernel": ula}}}}
     config |= {"defaults": {"density": {"gradient_evaluations": 256 * 12 * 7 + 5, "network": {"settings": {"width": 8, "depth": 1}}}}}
     plan = make_plan(config | {"seeds": [3, 5]}, ROOT)
     data, pcd = check_runs(plan)
@@ -40,11 +39,11 @@ def test_updates_and_parameters_are_those_of_the_runs():
 
 
 CONTRADICTIONS = [
-    (with_settings(DENSITY, chains=100), r"pcd on eight_gaussians cannot be trained: pcd needs at least as many chains.*100 < 256"),
+    (with_settings(DENSITY, chains=100, batch_size=256), r"pcd on eight_gaussians.*pcd needs at least as many chains.*100 < 256"),
     (with_settings(DIGITS, batch_size=1500), r"dsm on digits cannot be trained: batch_size 1500 exceeds the \d+ training examples"),
     (DENSITY | {"defaults": {"density": {"gradient_evaluations": 10}}}, r"gradient_evaluations = 10 does not pay for one update of pcd"),
     (
-        DIGITS | {"defaults": {"images": {"network": {"settings": {"widths": [4] * 9}}}}},
+        DIGITS | {"defaults": {"images": {"network": {"name": "conv", "settings": {"widths": [4] * 9}}}}},
         r"dsm on digits cannot be trained: RuntimeError: .*padded input size",
     ),
     (DIGITS | {"methods": {"mine": {"method": "tilted_method:Nothing"}}}, r"mine on digits.*cannot import 'tilted_method:Nothing'"),
@@ -57,6 +56,13 @@ CONTRADICTIONS = [
     (DENSITY | {"methods": {"mine": {"method": "tilted_method:Reference"}}}, r"'tilted_method:Reference' is none of the methods"),
     (with_settings(DENSITY, chains=10**15), r"pcd on eight_gaussians cannot be trained: RuntimeError: .*memory"),
 ]
+
+
+def test_a_step_size_that_cannot_be_adapted_is_told():
+    sampling = {"adaptation_steps": 10, "kernel": {"name": "ula", "settings": {"step_size": 0.1}}}
+    with pytest.raises(ConfigError, match=r"datasets\.eight_gaussians\.sampling\.kernel: the step size of ula cannot be adapted") as caught:
+        checked(DENSITY | {"defaults": {"density": {"sampling": sampling}}})
+    assert caught.value.key == ("datasets", "eight_gaussians")
 
 
 @pytest.mark.parametrize(("config", "message"), CONTRADICTIONS, ids=range(len(CONTRADICTIONS)))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from spelt_out import spelt_out
 
 from ebmpipe import registry
 from ebmpipe.checking import ConfigError
@@ -73,7 +74,7 @@ datasets:
     evaluation: {metrics: null, grid: 30}
   two_moons:
 """
-CONFIGS = {"default": yaml.safe_load((ROOT / "config/config.yaml").read_text()), "everything": yaml.safe_load(EVERYTHING)}
+CONFIGS = {"default": spelt_out(), "everything": yaml.safe_load(EVERYTHING)}
 
 #: Keys whose entries are named by the user, or by the code: a misspelt one is another name.
 NAMES = {"methods", "datasets", "defaults", "settings", "requires"}

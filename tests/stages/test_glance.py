@@ -95,7 +95,7 @@ def test_images_show_the_chains_of_training_denoised():
     assert seen.made == "persistent chains, denoised"
     assert seen.samples.shape == (64, 1, 8, 8)
     assert seen.data.shape == (64, 1, 8, 8)
-    chains = load_model(folder / "model.safetensors")["positions"].numpy()
+    chains = load_model(folder / "model.safetensors")["persistence.positions"].numpy()
     assert 0.05 < np.abs(seen.samples - chains[:64]).mean() < 1, "the jump takes the noise off"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from spelt_out import spelt_out, unsaid
 
 from ebmpipe import catalogue as catalogue_module
 from ebmpipe import config as config_module
@@ -21,8 +22,7 @@ SCHEMA, CATALOGUE = (json.loads((SCHEMAS / name).read_text()) for name in ("conf
 CONFIGS = sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/workflow/*.yaml")])
 
 
-def default():
-    return yaml.safe_load((ROOT / "config/config.yaml").read_text())
+default = spelt_out
 
 
 def plan(config):
@@ -37,7 +37,7 @@ def test_schema_and_catalogue_are_up_to_date():
 def test_the_reference_has_every_key_and_every_name():
     sections = dict(re.findall(r"^##+ (.+)\n((?:(?!##).*\n)*)", (ROOT / "config/README.md").read_text(), re.MULTILINE))
     models = {model.__name__: model for model in config_module.Model.__subclasses__() if model.__module__ == "ebmpipe.config"}
-    models = {name: model.model_fields for name, model in models.items() if name != "RunConfig"}
+    models = {name: model.model_fields for name, model in models.items() if name not in ("RunConfig", "KindDefaults")}
     assert {"WorkflowConfig", "DatasetConfig", "OptimiserConfig", "KernelConfig"} <= set(models)
     inherited = set(config_module.MethodConfig.model_fields)
     models |= {name: set(entry["schema"]["properties"]) - inherited for name, entry in CATALOGUE["methods"].items()}
@@ -76,6 +76,51 @@ def test_every_method_has_the_same_network_and_budget():
     settings = [made.run_settings(Run("eight_gaussians", label, 0)) for label in made.labels["eight_gaussians"]]
     for key in ("network", "gradient_evaluations"):
         assert len({json.dumps(s[key], sort_keys=True) for s in settings}) == 1
+
+
+def test_what_is_not_said_is_as_the_package_says():
+    bare, spelt_out = plan(unsaid()), plan(default())
+    assert "defaults" not in unsaid() and default()["defaults"]["images"]["settings"]["dsm"] == {"sigma": 0.3}
+    assert bare.runs == spelt_out.runs
+    for run in bare.runs:
+        assert bare.run_settings(run) == spelt_out.run_settings(run)
+    for dataset in bare.datasets:
+        assert bare.sampling_settings(dataset) == spelt_out.sampling_settings(dataset)
+    # An older catalogue, without any of it, gives the same plan to a config that says all.
+    older = copy.deepcopy(CATALOGUE)
+    for method in older["methods"].values():
+        method["settings_by_kind"] = {}
+    for dataset in older["datasets"].values():
+        dataset["starting_point"] = {}
+    for kind in older["defaults"]["kinds"].values():
+        kind |= {"gradient_evaluations": 1, "sampling": SamplingConfig().model_dump(mode="json")}
+    assert [Plan(default(), SCHEMA, older).run_settings(run) for run in bare.runs] == [bare.run_settings(run) for run in bare.runs]
+
+
+def test_what_is_said_wins_over_what_the_package_says():
+    config = unsaid()
+    config["methods"]["pcd"] = {"settings": {"chains": 500, "kernel": {"settings": {"step_size": 0.1}}}}
+    config["methods"]["own_kernel"] = {"method": "pcd", "settings": {"kernel": {"name": "mala", "settings": {"step_size": 0.3}}}}
+    config["defaults"] = {"images": {"gradient_evaluations": 3_000_000, "network": {"settings": {"depth": 3}}, "sampling": {"n": 5}}}
+    config["datasets"]["digits"]["labels"] += ["own_kernel"]
+    made = plan(config)
+    settings = made.run_settings(Run("digits", "pcd", 0))
+    assert settings["settings"]["chains"] == 500 and settings["settings"]["data_noise"] == 0.3
+    assert settings["settings"]["kernel"] == {"name": "ula", "settings": {"step_size": 0.1}}, "images' own but for what was said"
+    assert settings["gradient_evaluations"] == 3_000_000
+    assert settings["network"]["settings"] | {"width": 256, "depth": 3} == settings["network"]["settings"], "the width is that of digits"
+    assert made.sampling_settings("digits")["n"] == 5 and made.sampling_settings("digits")["denoise"]
+    other = made.run_settings(Run("digits", "own_kernel", 0))["settings"]
+    assert other["kernel"] == {"name": "mala", "settings": {"step_size": 0.3}} and other["data_noise"] == 0.3
+    assert made.run_settings(Run("eight_gaussians", "pcd", 0))["settings"]["data_noise"] == 0, "what is of images is of no density"
+
+
+def test_a_default_of_a_kind_reaches_the_runs_on_that_kind_only():
+    newer = copy.deepcopy(CATALOGUE)
+    newer["methods"]["dsm"]["settings_by_kind"]["images"]["sigma"] = 0.4
+    before, after = plan(unsaid()), Plan(unsaid(), SCHEMA, newer)
+    changed = {(run.dataset, run.label) for run in before.runs if before.run_settings(run) != after.run_settings(run)}
+    assert changed == {("digits", "dsm")}
 
 
 def test_a_change_reaches_only_the_runs_it_concerns():
@@ -144,6 +189,7 @@ BAD = [
         hidden("two_moons", {"network": {"name": "mlp", "settings": {"width": 0}}}, {"network": {"settings": {"width": 5}}}),
         "width: 0 is below",
     ),
+    (hidden("two_moons", {"network": {"name": "mpl"}}, {"network": {"name": "mlp"}}), r"defaults\.density\.network\.name: 'mpl'.*'mlp'"),
     (
         hidden("two_moons", {"network": {"settings": {"gain": "x"}}}, {"network": {"settings": {"gain": 2}}}),
         r"defaults\.density\.network.*gain",

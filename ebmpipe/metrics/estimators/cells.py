@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from ebmpipe.metrics.base import NotAvailable
@@ -36,6 +39,11 @@ def tiles(centre: np.ndarray, half_width: float, per_side: int) -> np.ndarray:
     return np.stack([x.ravel(), y.ravel(), np.full(per_side**2, half)], axis=1)
 
 
+def nodes_of(cells: np.ndarray) -> np.ndarray:
+    """The nodes of ``cells`` (n, 3), one cell after the other, (n * nodes of a cell, 2)."""
+    return np.asarray(cells[:, None, :2] + cells[:, None, 2:] * NODES).reshape(-1, 2)
+
+
 def split(cells: np.ndarray) -> np.ndarray:
     """The four children of each cell; those of cell i are 4i, ..., 4i + 3."""
     children = np.repeat(cells, 4, axis=0)
@@ -51,6 +59,24 @@ def beside(cells: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return np.isin(key, (key[chosen, None] + around).ravel())
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Nodes of a quadrature: ∫ f ≈ Σ exp(log_weights) f. ``values`` (n,) are the log density there, ``log_weights`` (n,)."""
+
+    log_weights: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, cells: np.ndarray, values: np.ndarray) -> Grid:
+        """The nodes of ``cells`` (n, 3), with the log density there, (n, nodes of a cell)."""
+        return cls((np.log(WEIGHTS) + 2 * np.log(cells[:, 2:])).ravel(), values.ravel())
+
+    @classmethod
+    def joined(cls, grids: Sequence[Grid]) -> Grid:
+        """All nodes of grids that do not overlap."""
+        return cls(np.concatenate([grid.log_weights for grid in grids]), np.concatenate([grid.values for grid in grids]))
+
+
 class Integrator:
     """Adds up integrals of exp(log_density) over sets of cells, refining each set until its sum stands still.
 
@@ -58,6 +84,7 @@ class Integrator:
         log_total: log of the sum so far.
         log_error: log of a bound on its error.
         evaluations: how often the density has been evaluated.
+        grids: the nodes of all cells whose integrals make up the sum.
 
     Args:
         log_density: log p up to a constant.
@@ -68,6 +95,7 @@ class Integrator:
         self.log_density, self.limit = log_density, limit
         self.log_total = self.log_error = -np.inf
         self.evaluations = 0
+        self.grids: list[Grid] = []
 
     def add(self, cells: np.ndarray, hints: Hints, tolerance: float) -> float:
         """Add the integral over ``cells``, (n, 3); returns how far that moved log Z.
@@ -78,10 +106,10 @@ class Integrator:
         """
         before, settled = self.log_total, -np.inf
         tracker = Tracker(hints, cells)
-        parents, _ = self._cell_integrals(cells)
+        parents, _, _ = self._cell_integrals(cells)
         while len(cells):
             children = split(cells)
-            integrals, peaks = self._cell_integrals(children)
+            integrals, peaks, values = self._cell_integrals(children)
             sums = log_sum(integrals.reshape(-1, 4), axis=1)
             tracker.descend(cells)
             missed = log_sum(tracker.overlooked(peaks, (2 * children[:, 2]) ** 2).reshape(-1, 4), axis=1)
@@ -104,22 +132,22 @@ class Integrator:
                 with np.errstate(divide="ignore"):
                     self.log_error = float(np.logaddexp(self.log_error, total + np.log(spent)))
             rest = np.repeat(open_, 4)
+            self.grids.append(Grid.of(children[~rest], values[~rest]))
             tracker.keep(rest)
             cells, parents = children[rest], integrals[rest]
         self.log_total = float(np.logaddexp(before, settled))
         return self.log_total - before if settled > -np.inf else 0.0
 
-    def _cell_integrals(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """log of the integral over each cell, and the largest log density among its nodes; both (n,)."""
+    def _cell_integrals(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """log of the integral over each cell and the largest log density among its nodes, both (n,); the log densities, (n, nodes)."""
         self.evaluations += len(cells) * len(NODES)
         if self.evaluations > self.limit:
             raise NotAvailable(f"quadrature did not converge: {self.limit:,} evaluations do not resolve the density")
-        integrals, peaks = np.empty(len(cells)), np.empty(len(cells))
+        integrals, peaks, found = np.empty(len(cells)), np.empty(len(cells)), np.empty((len(cells), len(NODES)))
         for part in chunks(len(cells), CHUNK // len(NODES)):
-            points = cells[part, None, :2] + cells[part, None, 2:] * NODES
-            values = evaluate(self.log_density, points.reshape(-1, 2)).reshape(-1, len(NODES))
+            found[part] = values = evaluate(self.log_density, nodes_of(cells[part])).reshape(-1, len(NODES))
             peaks[part] = values.max(axis=1)
             shift = np.where(np.isfinite(peaks[part]), peaks[part], 0.0)
             with np.errstate(divide="ignore"):
                 integrals[part] = shift + np.log(np.exp(values - shift[:, None]) @ WEIGHTS) + 2 * np.log(cells[part, 2])
-        return integrals, peaks
+        return integrals, peaks, found

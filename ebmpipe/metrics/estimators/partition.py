@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ebmpipe.metrics.base import NotAvailable
-from ebmpipe.metrics.estimators.cells import Integrator, tiles
+from ebmpipe.metrics.estimators.cells import Grid, Integrator, tiles
 from ebmpipe.metrics.estimators.hints import Hints, LogDensity, ridges
 
 #: log Z may move by less than this, in nats, when the box is widened, and likewise when the grid is refined.
@@ -33,12 +33,14 @@ class PartitionInfo:
         moved_by_widening: what the last doubling of the box changed, nats.
         half_width: half-width of the last box.
         nodes: points of all grids together.
+        grid: those of the last refinement, whose weighted sum is Z.
     """
 
     moved_by_refinement: float
     moved_by_widening: float
     half_width: float
     nodes: int
+    grid: Grid
 
 
 def log_partition(
@@ -76,7 +78,8 @@ def log_partition(
         moved, reached = _integrate(integrator, centre, half_width, hints or Hints.none(), tolerance, allowance)
         refinement = float(np.exp(integrator.log_error - integrator.log_total))
         if refinement < tolerance:
-            return integrator.log_total, PartitionInfo(refinement, moved, reached, integrator.evaluations)
+            grid = Grid.joined(integrator.grids)
+            return integrator.log_total, PartitionInfo(refinement, moved, reached, integrator.evaluations, grid)
     raise NotAvailable(f"quadrature did not converge: refining the grid still moves log Z by {refinement:.2g} nats")
 
 

@@ -26,7 +26,8 @@ class Samples(Figure):
     def draw(self, context: Context) -> matplotlib.figure.Figure:
         labels = list(context.groups)
         has_data = any(context.row(label).control == "data" for label in labels)
-        count = len(labels) + (not has_data)
+        panes = [(label, long) for label in labels for long in (False, True) if not long or self.long_run(context, label) is not None]
+        count = len(panes) + (not has_data)
         images = context.spec.kind == "images"
         most = 4 if images and count <= 8 else 6
         columns = balanced(count, most)
@@ -36,10 +37,14 @@ class Samples(Figure):
         if not has_data:
             axes[0].set_title("real data")
             view.show(axes[0], context.data["test"], INK)
-        for label, panel in zip(labels, axes[count - len(labels) :], strict=True):
-            context.title(panel, label)
+        for (label, long), panel in zip(panes, axes[count - len(panes) :], strict=True):
             run = context.first(label)
-            samples = run.samples if run else None
+            if long:
+                panel.set_title(f"{label}\nlong chains")
+                samples = self.long_run(context, label)
+            else:
+                context.title(panel, label)
+                samples = run.samples if run else None
             if samples is not None:
                 view.show(panel, samples, context.looks[label].colour)
             else:
@@ -49,6 +54,12 @@ class Samples(Figure):
             panel.set_box_aspect(1)
         context.header(figure)
         return figure
+
+    @staticmethod
+    def long_run(context: Context, label: str) -> np.ndarray | None:
+        """Samples of a label's long chains, where those are not its primary ones."""
+        run = context.first(label)
+        return run.long_run if run else None
 
 
 class Pictures:

@@ -132,7 +132,10 @@ class Summary(Figure):
                 name.set_fontweight("bold")
             if cell.mean is None:
                 text = "diverged" if cell.status == "diverged" else "n/a"
-                axes.text(0.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=7, color=MUTED, style="italic")
+                word = axes.text(
+                    0.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=7, color=MUTED, style="italic"
+                )
+                word.set_bbox({"facecolor": "white", "linewidth": 0, "pad": 1})  # a control's line may run there
             else:
                 self.point(axes, cell.mean, place, looks[row.label], row, xerr=cell.sd, best=cell.best)
             if (seconds := row.costs["train_s"]) is not None:
