@@ -61,13 +61,15 @@ class CD(Contrastive):
     Config = CDConfig
     config: CDConfig
     settings_by_kind: ClassVar[ByKind] = {
-        "images": {"batch_size": 100, "data_noise": 0.3, "kernel": {"name": "ula", "settings": {"step_size": 0.2}}}
+        "images": {"batch_size": 100, "steps": 20, "data_noise": 0.3, "kernel": {"name": "ula", "settings": {"step_size": 0.2}}}
     }
 
     def __init__(self, setup: Setup) -> None:
         assert isinstance(setup.config, CDConfig)
         if setup.config.start == "multigrid" and (setup.config.support == "box" or setup.config.spectral_norm):
-            raise ValueError("a multi-grid start has coarser energies on the whole space, with free weights: leave out support and spectral_norm")
+            raise ValueError(
+                "a multi-grid start has coarser energies on the whole space, with free weights: leave out support and spectral_norm"
+            )
         super().__init__(setup)
         self.multigrid = Multigrid(self.config.grids, setup.spec) if self.config.start == "multigrid" else None
 

@@ -22,7 +22,8 @@ from ebmpipe.samplers import Summary
 class ContrastiveConfig(MethodConfig):
     """Settings of every method that runs a Markov chain in each update."""
 
-    steps: int = Field(20, ge=1, description="steps of the kernel per update")
+    batch_size: int = Field(128, ge=1, description="examples per update")
+    steps: int = Field(10, ge=1, description="steps of the kernel per update")
     kernel: KernelConfig = Field(KernelConfig(name="mala", settings={"step_size": 0.25}), description="the kernel that moves the chains")
 
 
@@ -144,8 +145,6 @@ class Contrastive(EnergyMethod):
 class PersistentConfig(ContrastiveConfig):
     """Settings of methods whose chains outlive the update."""
 
-    batch_size: int = Field(128, ge=1, description="examples per update")
-    steps: int = Field(10, ge=1, description="steps of the kernel per update")
     chains: int = Field(1024, ge=1, description="number of persistent chains, at least the batch size; more of them are a replay buffer")
     restart: float = Field(0.0, ge=0, le=1, description="probability that a drawn chain starts anew")
 

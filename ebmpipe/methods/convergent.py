@@ -14,7 +14,7 @@ from ebmpipe.methods.contrastive import Persistent, PersistentConfig
 class ConvergentConfig(PersistentConfig):
     """Settings of `Convergent`."""
 
-    kernel: KernelConfig = Field(KernelConfig(name="ula", settings={"step_size": 0.15}), description="the kernel that moves the chains")
+    kernel: KernelConfig = Field(KernelConfig(name="ula", settings={"step_size": 0.1}), description="the kernel that moves the chains")
     optimiser: OptimiserConfig = Field(OptimiserConfig(sgd_after=0.7), description="the updates: Adam first, then SGD")
 
 

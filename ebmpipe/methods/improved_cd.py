@@ -39,7 +39,9 @@ def nearest_neighbour_entropy(x: Tensor, others: Tensor) -> Tensor:
 class ImprovedCDConfig(PersistentConfig):
     """Settings of `ImprovedCD`."""
 
-    kernel: KernelConfig = Field(KernelConfig(name="ula", settings={"step_size": 0.2}), description="the kernel that moves the chains: ula")
+    kernel: KernelConfig = Field(
+        KernelConfig(name="ula", settings={"step_size": 0.15}), description="the kernel that moves the chains: ula"
+    )
     restart: float = Field(0.01, ge=0, le=1, description="probability that a drawn chain starts anew")
     kl_weight: float = Field(
         1.0, description="factor on KL(q || p) of the last step's law q; 1 as in Du et al., -1 for the gradient of contrastive divergence"
@@ -68,13 +70,16 @@ class ImprovedCD(Persistent):
     config: ImprovedCDConfig
     kernel: ULA
     settings_by_kind: ClassVar[ByKind] = {
+        "density": {"kl_weight": 0.3},
         "images": {
             "batch_size": 100,
             "chains": 400,
             "steps": 20,
             "data_noise": 0.3,
             "kernel": {"name": "ula", "settings": {"step_size": 0.2}},
-        }
+            # In many dimensions the term outweighs the contrast itself.
+            "kl_weight": 0.1,
+        },
     }
 
     def __init__(self, setup: Setup) -> None:

@@ -22,6 +22,7 @@ from ebmpipe.samplers.ula import ULA
 class JarzynskiConfig(ContrastiveConfig):
     """Settings of `Jarzynski`."""
 
+    batch_size: int = Field(256, ge=1, description="examples per update")
     steps: int = Field(2, ge=1, description="steps of the kernel per update")
     kernel: KernelConfig = Field(
         KernelConfig(name="mala", settings={"step_size": 0.25}),

@@ -16,8 +16,8 @@ from ebmpipe.methods.contrastive import Contrastive, ContrastiveConfig, Negative
 class ShortRunConfig(ContrastiveConfig):
     """Settings of `ShortRun`."""
 
-    steps: int = Field(100, ge=1, description="steps of the kernel per update, and of the sampler that training yields")
-    kernel: KernelConfig = Field(KernelConfig(name="ula", settings={"step_size": 0.25}), description="the kernel that moves the chains")
+    steps: int = Field(60, ge=1, description="steps of the kernel per update, and of the sampler that training yields")
+    kernel: KernelConfig = Field(KernelConfig(name="ula", settings={"step_size": 0.15}), description="the kernel that moves the chains")
 
 
 class ShortRun(Contrastive):

@@ -27,12 +27,14 @@ class EnergyNetwork(nn.Module, ABC):
         revision: bumped when the function it computes from the same weights, or their initialisation, changes.
         kinds: the kinds of data it takes.
         Config: its settings.
+        gain: the factor on its input that its first layer's initial weights hold; spectral normalisation leaves it to them.
     """
 
     name: ClassVar[str]
     revision: ClassVar[int]
     kinds: ClassVar[frozenset[Kind]]
     Config: ClassVar[type[NetworkSettings]]
+    gain: float = 1.0
 
     def __init__(self, shape: tuple[int, ...], config: NetworkSettings) -> None:
         super().__init__()

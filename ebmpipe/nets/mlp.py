@@ -40,8 +40,9 @@ class MLP(EnergyNetwork):
         sizes = [prod(shape)] + [config.width] * config.depth
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.head = nn.Linear(config.width, 1)
+        self.gain = config.gain
         with torch.no_grad():
-            self._layers()[0].weight.mul_(config.gain)
+            self._layers()[0].weight.mul_(self.gain)
         self._workspace: dict[tuple[int, torch.dtype, torch.device], list[Tensor]] = {}
 
     def forward(self, x: Tensor) -> Tensor:

@@ -77,14 +77,17 @@ class SpectralNorm(nn.Module):
 def spectrally_normalised(network: nn.Module, bound: float) -> nn.Module:
     """``network``, every weight of which that is a matrix (linear) or more (convolutions) now has the spectral norm ``bound``.
 
+    That of the first layer is ``bound`` times the network's ``gain``: a factor on the input is a choice of its unit, not of its weights.
+
     Raises:
         ValueError: if it has no such weight, or one is zero.
     """
     weights = [(m, name) for m in list(network.modules()) for name, p in m.named_parameters(recurse=False) if p.dim() > 1]
     if not weights:
         raise ValueError(f"spectral_norm is set, but {type(network).__name__} has no weight matrix")
-    for module, name in weights:
-        parametrize.register_parametrization(module, name, SpectralNorm(getattr(module, name), bound))
+    for index, (module, name) in enumerate(weights):
+        own = bound if index else bound * float(getattr(network, "gain", 1.0))
+        parametrize.register_parametrization(module, name, SpectralNorm(getattr(module, name), own))
     return network
 
 

@@ -218,3 +218,11 @@ def test_sampling_is_the_same_as_from_the_plain_network(prepared):
         with frozen(energy):
             chains.append(samplers.run(method.kernel, energy, start, 10, torch.Generator().manual_seed(1))[0])
     torch.testing.assert_close(*chains)
+
+
+def test_the_gain_of_the_input_is_no_freedom_of_the_weights():
+    """f(gain x): the first layer keeps its gain on top of the bound, the others have the bound."""
+    torch.manual_seed(0)
+    mlp = registry.load("nets", "mlp")
+    network = spectrally_normalised(mlp((2,), mlp.Config(width=16, gain=6.0)), 2.0)
+    assert norms(network) == pytest.approx([12.0, 2.0, 2.0], rel=0.02)

@@ -110,7 +110,8 @@ class Diagnostics(Figure):
         counts, edges = np.histogram(values, np.linspace(low, high, bins + 1) if high > low else bins)
         axes.stairs(counts / counts.max(), edges, orientation="horizontal", fill=True, color=colour, alpha=0.6, linewidth=0)
         text = f"mean {number(float(f'{values.mean():.2g}'))}\n{(values > 0).mean():.0%} positive"
-        axes.text(1.0, 0.5, text, transform=axes.transAxes, ha="right", va="center", fontsize=6.5, color=INK, linespacing=1.3)
+        around = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # the zero line must not strike through the numbers
+        axes.text(1.0, 0.5, text, transform=axes.transAxes, ha="right", va="center", fontsize=6.5, color=INK, linespacing=1.3, bbox=around)
 
     def frame(self, grid: np.ndarray, groups: list[list[pd.DataFrame]]) -> None:
         """Titles and time axes."""
