@@ -104,7 +104,15 @@ def test_improved_cd_adds_what_its_parts_say():
     """One update's gradient against autograd through the whole step with the energy's own weights held fixed by a copy."""
     kernel = {"name": "ula", "settings": {"step_size": 0.2}}
     method = made(
-        "improved_cd", batch_size=16, chains=16, steps=1, kernel=kernel, restart=0.0, entropy_weight=0.0, optimiser={"betas": (0.0, 0.0)}
+        "improved_cd",
+        batch_size=16,
+        chains=16,
+        steps=1,
+        kernel=kernel,
+        restart=0.0,
+        kl_weight=1.0,
+        entropy_weight=0.0,
+        optimiser={"betas": (0.0, 0.0)},
     )
     batch, held = torch.randn(16, 2), made("improved_cd", batch_size=16, chains=16).live
     held.load_state_dict(method.live.state_dict())

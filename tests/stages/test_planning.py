@@ -284,7 +284,7 @@ def test_a_setting_is_blamed_on_the_layer_that_it_came_from():
 
     def unused(config):
         config["datasets"] = {"digits": {"labels": ["dsm", "pcd"]}}
-        del config["defaults"]["density"]
+        config["defaults"] = {"images": {"settings": {}}}
         config["methods"]["nce"] = {"settings": {"ratoi": 1}}
 
     assert blamed(unused) == "methods.nce.settings.ratoi"

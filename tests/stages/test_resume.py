@@ -139,7 +139,7 @@ def test_only_the_same_run_is_resumed(folder_of, prepared, tmp_path, monkeypatch
     monkeypatch.undo()
     data = prepared["eight_gaussians"]
     if changed == "revision":
-        monkeypatch.setattr(PCD, "revision", 2)
+        monkeypatch.setattr(PCD, "revision", PCD.revision + 1)
     if changed == "torch":
         monkeypatch.setattr(torch, "__version__", "1.0")
     if changed == "data":

@@ -69,7 +69,7 @@ def test_of_several_files_and_the_command_line_the_one_to_blame_is_named(
 
 
 def test_what_only_the_code_knows_is_said_before_the_first_job(tmp_path: Path, snakemake: Snakemake, write_config: WriteConfig) -> None:
-    write_config(tmp_path, methods={"pcd": {"settings": {"chains": 100}}}, datasets={"eight_gaussians": {}})
+    write_config(tmp_path, methods={"pcd": {"settings": {"chains": 100, "batch_size": 256}}}, datasets={"eight_gaussians": {}})
     # A dry run plans, and does not wait for torch.
     assert snakemake(tmp_path, "--dry-run").returncode == 0
     run = snakemake(tmp_path, "--cores", "1")
