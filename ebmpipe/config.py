@@ -31,7 +31,7 @@ class KernelConfig(Model):
 
     name: str = Field("ula", description="id of a sampler")
     settings: dict[str, int | float | bool | None] = Field(
-        {"step_size": 0.2}, description="the kernel's constructor arguments, in data units"
+        {}, description="the kernel's constructor arguments, in data units; every kernel needs its step_size"
     )
 
 

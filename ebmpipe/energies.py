@@ -36,6 +36,9 @@ def value_and_gradient(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
     """E(x), shape (n,), and its input gradient, shape of ``x``, both detached.
 
     Uses the energy's own ``value_and_grad`` when it offers one, else autograd.
+
+    Raises:
+        ValueError: if autograd is used and the energy has not one value for each example.
     """
     offered = getattr(energy, "value_and_grad", None)
     if offered is not None:
@@ -44,6 +47,10 @@ def value_and_gradient(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         x = x.detach().requires_grad_(True)
         value = energy(x)
+        if value.shape != x.shape[:1]:
+            raise ValueError(
+                f"an energy must map (n, *event) to (n,), one number for each example; {tuple(x.shape)} it maps to {tuple(value.shape)}"
+            )
         (gradient_,) = torch.autograd.grad(value.sum(), x)
     return value.detach(), gradient_
 

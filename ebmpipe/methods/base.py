@@ -19,6 +19,7 @@ from ebmpipe.nets.base import build_network
 from ebmpipe.nets.spectral import spectrally_normalised
 from ebmpipe.optimisation import Learner, apply_gradients
 from ebmpipe.samplers.adaptation import adapt, check_adaptable
+from ebmpipe.samplers.base import check_reaches_target
 from ebmpipe.seeding import derive
 from ebmpipe.spec import DataSpec, Kind
 
@@ -86,15 +87,21 @@ class Setup:
     required: Mapping[str, Method]
 
 
-def build_kernel(config: KernelConfig) -> samplers.Kernel:
+def build_kernel(config: KernelConfig, steps: int | None = None) -> samplers.Kernel:
     """The Markov kernel that ``config`` names.
+
+    Args:
+        config: its name and settings.
+        steps: how long its runs will be, where that is known.
 
     Raises:
         UnknownMember: if there is no such kernel.
-        ValueError: if a setting is unknown, missing or out of range.
+        ValueError: if a setting is unknown, missing or out of range, or runs of ``steps`` would end before they come to its target.
     """
     kernel = registry.load("samplers", config.name)
     built: samplers.Kernel = kernel(**kernel.settings_model().model_validate(config.settings).model_dump())
+    if steps is not None:
+        check_reaches_target(built, steps)
     return built
 
 
@@ -104,7 +111,7 @@ def build_sampling_kernel(config: SamplingConfig) -> samplers.Kernel:
     Raises:
         ValueError: also if its step size is to be adapted and cannot be.
     """
-    kernel = build_kernel(config.kernel)
+    kernel = build_kernel(config.kernel, config.steps)
     if config.adaptation_steps:
         check_adaptable(kernel)
     return kernel
@@ -159,7 +166,8 @@ class Method(nn.Module, ABC):
     def random_cost(self) -> bool:
         """Whether updates cost a random number of gradient evaluations.
 
-        Each then reports its own as ``gradient_evaluations``, and `gradient_evaluations_per_step` is what one is expected to cost.
+        Each then reports its own as ``gradient_evaluations``, and `gradient_evaluations_per_step` is a number to plan with: the least or
+        the most that one may cost, as it says of itself.
         """
         return False
 

@@ -12,6 +12,8 @@ from ebmpipe.energies import BasedEnergy, Energy, frozen, gradient
 from ebmpipe.methods.base import ByKind, Reference, Samples, Setup
 from ebmpipe.methods.contrastive import Contrastive, ContrastiveConfig, Negatives
 from ebmpipe.methods.multigrid import Multigrid
+from ebmpipe.optimisation import within
+from ebmpipe.samplers.reflection import reflected
 
 
 def mean_field(energy: Energy, x: Tensor, steps: int, step_size: float, width: float, generator: torch.Generator) -> Tensor:
@@ -19,11 +21,14 @@ def mean_field(energy: Energy, x: Tensor, steps: int, step_size: float, width: f
 
     The divergence's gradient in m is the mean of ∇E(m + width z) over z ~ N(0, I), of which each step takes one draw:
     m ← m - (ε²/2) ∇E(m + width z), ``steps`` times with ε = ``step_size`` (Welling & Hinton 2002, for continuous variables).
+    Of an energy on a box it is the relaxation under the energy's mirror images, and the sample is folded into the box.
     """
+    energy, box = reflected(energy)
     for _ in range(steps):
         z = torch.randn(x.shape, generator=generator, device=x.device)
         x = x - step_size**2 / 2 * gradient(energy, x + width * z)
-    return x + width * torch.randn(x.shape, generator=generator, device=x.device)
+    x = x + width * torch.randn(x.shape, generator=generator, device=x.device)
+    return box.fold(x) if box else x
 
 
 class CDConfig(ContrastiveConfig):
@@ -109,7 +114,10 @@ class CD(Contrastive):
 
     def loss_beside(self, batch: Tensor, negatives: Negatives, generator: torch.Generator) -> Tensor | None:
         if self.multigrid and negatives.grids:
-            return self.multigrid.contrast(self.coarser(self.live), batch, negatives.grids, self.config.data_noise, generator)
+            config, energies = self.config, self.coarser(self.live)
+            loss, largest = self.multigrid.loss(energies, batch, negatives.grids, config.data_noise, config.energy_penalty, generator)
+            within(float(largest), config.optimiser.energy_bound, "the largest energy of a coarser grid")
+            return loss
         return None
 
     def keep(self, batch: Tensor, negatives: Negatives) -> dict[str, Any]:

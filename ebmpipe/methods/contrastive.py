@@ -64,7 +64,7 @@ class Contrastive(EnergyMethod):
     @cached_property
     def kernel(self) -> samplers.Kernel:
         """What moves the chains. Its temperature decides how the energy is made."""
-        return build_kernel(self.config.kernel)
+        return build_kernel(self.config.kernel, self.config.steps)
 
     @property
     def gradient_evaluations_per_step(self) -> int:

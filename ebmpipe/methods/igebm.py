@@ -10,8 +10,8 @@ from ebmpipe.config import KernelConfig, OptimiserConfig
 from ebmpipe.methods.base import ByKind, Reference
 from ebmpipe.methods.contrastive import Persistent, PersistentConfig
 
-#: The source's: in images of range 1, x - 10 ∇E + 0.005 z, with every coordinate of ∇E clipped to 0.01.
-KERNEL = KernelConfig(name="ula", settings={"step_size": 4.47, "noise_scale": 0.005, "clip": 0.01})
+#: The source's, x - 10 ∇E + 0.005 z with every coordinate of ∇E clipped to 0.01 on images in [0, 1], as it is on [-1, 1].
+KERNEL = KernelConfig(name="ula", settings={"step_size": 80**0.5, "noise_scale": 0.01, "clip": 0.005})
 
 
 class IGEBMConfig(PersistentConfig):
@@ -21,7 +21,8 @@ class IGEBMConfig(PersistentConfig):
     restart: float = Field(0.05, ge=0, le=1, description="probability that a drawn chain starts anew from the base")
     steps: int = Field(60, ge=1, description="steps of the kernel per update")
     kernel: KernelConfig = Field(KERNEL, description="the kernel that moves the chains")
-    energy_penalty: float = Field(1.0, ge=0, description="factor on the mean square of the energies less the base's")
+    # The source adds up the mean squares of data and of negatives; here it is one mean over both.
+    energy_penalty: float = Field(2.0, ge=0, description="factor on the mean square of the energies less the base's")
     spectral_norm: float | None = Field(1.0, gt=0, description="spectral norm of each weight matrix of the network; null: free weights")
     optimiser: OptimiserConfig = Field(OptimiserConfig(learning_rate=1e-4, betas=(0.0, 0.999)), description="how the network is updated")
 

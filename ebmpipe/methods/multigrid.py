@@ -81,19 +81,27 @@ class Multigrid(nn.Module):
             cost += summary.gradient_evaluations
         return samples, spread(x, self.shape), cost
 
-    def contrast(self, energies: nn.ModuleList, batch: Tensor, samples: list[Tensor], noise: float, generator: torch.Generator) -> Tensor:
-        """Σ over grids of mean E(pooled data) - mean E(samples), in nats.
+    def loss(
+        self, energies: nn.ModuleList, batch: Tensor, samples: list[Tensor], noise: float, penalty: float, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Σ over grids of mean E(pooled data) - mean E(samples) + ``penalty`` · mean (E - T base)², in nats, and the largest |E|.
 
         Pooling averages the noise of standard deviation ``noise`` in the batch away; what it took is added again, because densities
         that get narrower from grid to grid would each ask for steps of their own.
         """
-        terms = []
+        terms, largest = [], []
         for side, energy, negative in zip(self.sides, energies, samples, strict=True):
+            assert isinstance(energy, BasedEnergy)
             lost = noise * math.sqrt(1 - (side / self.shape[1]) ** 2)
             z = torch.randn(negative.shape, generator=generator, device=negative.device)
-            on_data, on_negatives = energy(torch.cat([pooled(batch, side) + lost * z, negative])).split([len(batch), len(negative)])
+            x = torch.cat([pooled(batch, side) + lost * z, negative])
+            values = energy(x)
+            on_data, on_negatives = values.split([len(batch), len(negative)])
             terms.append(on_data.mean() - on_negatives.mean())
-        return torch.stack(terms).sum()
+            if penalty:
+                terms.append(penalty * (values - energy.temperature * energy.base(x)).square().mean())
+            largest.append(values.detach().abs().amax())
+        return torch.stack(terms).sum(), torch.stack(largest).amax()
 
     def remember(self, batch: Tensor, update: int) -> None:
         """Keep the batch's grey values, from which samples will start."""

@@ -182,7 +182,8 @@ class UnbiasedCD(Contrastive):
         }
 
     def statistics(self) -> dict[str, Any]:
-        """How many pairs of the whole training met within which range of steps, and how many were cut off."""
+        """How many pairs of the whole training met within which range of steps, first and last, and how many were cut off."""
         *met, unmet = self.meetings.tolist()
-        ranges = (f"{2**i}-{min(2 ** (i + 1) - 1, self.config.max_steps)}" for i in range(len(met)))
-        return {"meeting_times": dict(zip(ranges, met, strict=True)) | {"unmet": unmet}}
+        last = self.config.max_steps
+        times = [{"first": 2**i, "last": min(2 ** (i + 1) - 1, last), "pairs": pairs} for i, pairs in enumerate(met)]
+        return {"meeting_times": times, "unmet": unmet}

@@ -60,7 +60,8 @@ class AnnealedLangevin(Kernel):
     - E / w_i² otherwise, at temperature w_i²: the drift is that of width 1, with noise w_i times as large (simulated annealing).
 
     After the last level's ``steps_per_level`` the chains stay at width 1. The clock starts anew with every `init`, that is with every run
-    from positions, and is carried in the state.
+    from positions, and is carried in the state. A run that ends before the last level reports that level's temperature, w²: nominal
+    where the level is another energy, which is no power of p.
 
     Exact is only the target of the levels, not what is reached: each has ULA's bias (at width 1 that of ``ULA(step_size)``, to which the
     chains' law tends if they stay). How much mass each mode gets is settled at the level where chains cease to cross. Where noise smooths
@@ -84,6 +85,7 @@ class AnnealedLangevin(Kernel):
                 f"got {step_size}, {width}, {levels} and {steps_per_level}"
             )
         self.step_size, self.steps_per_level = step_size, steps_per_level
+        self.steps_to_target = (levels - 1) * steps_per_level if width > 1 else 0
         self.widths = [width ** (1 - level / (levels - 1)) for level in range(levels - 1)] + [1.0]
         self.moves = [ULA(step_size * width) for width in self.widths]
 
@@ -94,6 +96,15 @@ class AnnealedLangevin(Kernel):
     def step(self, energy: Energy, state: State, generator: torch.Generator) -> tuple[State, Info]:
         """One step of ULA at the level that the clock tells; one gradient, which is that of the widened energy."""
         clock: int = state.memory
-        level = min(clock // self.steps_per_level, len(self.widths) - 1)
+        level = self._level(clock)
         moved, info = self.moves[level].step(widened(energy, self.widths[level]), state, generator)
         return moved._replace(memory=clock + 1), info
+
+    def temperature_at(self, state: State) -> float:
+        """w² of the level that the last step was made at."""
+        last: int = max(state.memory - 1, 0)
+        width: float = self.widths[self._level(last)]
+        return width * width
+
+    def _level(self, clock: int) -> int:
+        return min(clock // self.steps_per_level, len(self.widths) - 1)

@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from torch import Tensor
 
-from ebmpipe.energies import Energy
+from ebmpipe.energies import Energy, value_and_gradient
 from ebmpipe.samplers.reflection import reflected
 
 #: Constructor arguments, with the ranges that a config is held to.
@@ -58,7 +58,8 @@ class Summary:
         steps: steps taken by each chain.
         gradient_evaluations: input gradients taken, over all chains.
         acceptance: mean acceptance probability over chains and steps.
-        temperature: T such that the kernel's law approaches p^(1/T) for small steps; 1 for exact kernels.
+        temperature: T such that the kernel's law approaches p^(1/T) for small steps; 1 for exact kernels. Of a run that ended before its
+            kernel came to its target, that of the last step.
         clipped: fraction of the gradients' coordinates that were clipped. Where it is not 0, the temperature no longer holds.
         gradient_norm: mean Euclidean norm of ∇E along the chains, in nats per data unit.
         state: where the run ended; `run` goes on from there as if it had never stopped.
@@ -84,7 +85,8 @@ class Kernel(ABC):
         gradients_at_init: input gradients per chain taken by `init`.
         gradients_per_step: input gradients per chain taken by `step`; the most it may take if their number is random.
         random_cost: whether the number of gradients of a step is random; `Info.evaluations` then counts them.
-        temperature: as in `Summary`.
+        temperature: as in `Summary`, of runs longer than ``steps_to_target``.
+        steps_to_target: steps from a start before the first one that is made for p^(1/T), as the clock of an annealed kernel tells.
         adjusted: whether proposals are accepted or rejected, so that acceptance means something.
         target_acceptance: acceptance at which the kernel is efficient; None where nothing is rejected.
     """
@@ -96,6 +98,7 @@ class Kernel(ABC):
     gradients_per_step: int = 1
     random_cost: bool = False
     temperature: float = 1.0
+    steps_to_target: int = 0
     adjusted: bool = False
     target_acceptance: float | None = None
     _arguments: dict[str, Any]
@@ -127,9 +130,41 @@ class Kernel(ABC):
         fields: dict[str, Any] = {p.name: (hints[p.name], ... if p.default is inspect.Parameter.empty else p.default) for p in parameters}
         return create_model(cls.__name__, __config__=ConfigDict(extra="forbid"), **fields)
 
+    def temperature_at(self, state: State) -> float:
+        """T of the step that led to ``state``, or of the next one if there was none."""
+        return self.temperature
+
     def cost(self, steps: int) -> int:
         """Input gradients per chain of a run of ``steps``; the most there may be if their number is random."""
         return self.gradients_at_init + steps * self.gradients_per_step
+
+
+def check_reaches_target(kernel: Kernel, steps: int) -> None:
+    """Refuse runs from positions that end before their kernel has made a step for its target.
+
+    Raises:
+        ValueError: if ``steps`` are not more than `Kernel.steps_to_target`.
+    """
+    if steps <= kernel.steps_to_target:
+        raise ValueError(
+            f"{kernel.name} comes to its target after {kernel.steps_to_target} steps, and every run starts anew: {steps} steps never "
+            f"sample it; take at least {kernel.steps_to_target + 1} steps, or fewer or shorter levels"
+        )
+
+
+def evaluated(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
+    """E (n,) and its gradient (n, *event) at ``x`` (n, *event), for an `init` that caches them.
+
+    Raises:
+        ValueError: if they have other shapes.
+    """
+    value, slope = value_and_gradient(energy, x)
+    if value.shape != x.shape[:1] or slope.shape != x.shape:
+        raise ValueError(
+            f"an energy must map (n, *event) to (n,), one number for each example, and its gradient to (n, *event); for positions "
+            f"{tuple(x.shape)} they are {tuple(value.shape)} and {tuple(slope.shape)}"
+        )
+    return value, slope
 
 
 @torch.no_grad()
@@ -143,9 +178,17 @@ def run(kernel: Kernel, energy: Energy, x: Tensor | State, steps: int, generator
         kernel: what moves the chains.
         energy: E, (n, *event) -> (n,).
         x: positions (n, *event) to start from, or the `Summary.state` of an earlier run to go on from.
-        steps: steps of each chain.
+        steps: steps of each chain, at least 0.
         generator: the source of all randomness.
+
+    Raises:
+        ValueError: if an event has no axis or ``steps`` is negative; if the energy is not one number for each example, which
+            kernels that take gradients alone cannot tell.
     """
+    if steps < 0:
+        raise ValueError(f"the number of steps must be at least 0, got {steps}")
+    if isinstance(x, Tensor) and x.dim() < 2:
+        raise ValueError(f"positions must be (n, *event) with at least one axis of an event, got shape {tuple(x.shape)}: take x[:, None]")
     energy, box = reflected(energy)
     started = isinstance(x, Tensor)
     state = kernel.init(energy, x) if isinstance(x, Tensor) else x
@@ -170,7 +213,7 @@ def run(kernel: Kernel, energy: Energy, x: Tensor | State, steps: int, generator
         steps=steps,
         gradient_evaluations=evaluations,
         acceptance=acceptance_ if steps else 1.0,
-        temperature=kernel.temperature,
+        temperature=kernel.temperature_at(state),
         clipped=clipped_,
         gradient_norm=norm_,
         state=state,

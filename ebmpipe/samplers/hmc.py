@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ebmpipe.energies import Energy, value_and_gradient
-from ebmpipe.samplers.base import Info, Kernel, State
+from ebmpipe.energies import Energy
+from ebmpipe.samplers.base import Info, Kernel, State, evaluated
 from ebmpipe.samplers.leapfrog import kinetic, leapfrog
 
 LeapfrogStep = Annotated[float, Field(gt=0, description="ε of a leapfrog step, in data units")]
@@ -42,7 +42,7 @@ class HMC(Kernel):
 
     def init(self, energy: Energy, x: Tensor) -> State:
         """Caches E and its gradient at ``x``."""
-        return State(x.clone(), *value_and_gradient(energy, x))
+        return State(x.clone(), *evaluated(energy, x))
 
     def step(self, energy: Energy, state: State, generator: torch.Generator) -> tuple[State, Info]:
         """One proposal per chain; L gradients. A proposal of non-finite energy is rejected."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ebmpipe.energies import Energy, value_and_gradient
-from ebmpipe.samplers.base import Info, Kernel, State, StepSize
+from ebmpipe.samplers.base import Info, Kernel, State, StepSize, evaluated
 
 
 class MALA(Kernel):
@@ -31,7 +31,7 @@ class MALA(Kernel):
 
     def init(self, energy: Energy, x: Tensor) -> State:
         """Caches E and its gradient at ``x``."""
-        return State(x.clone(), *value_and_gradient(energy, x))
+        return State(x.clone(), *evaluated(energy, x))
 
     def step(self, energy: Energy, state: State, generator: torch.Generator) -> tuple[State, Info]:
         """One proposal per chain; one gradient. A proposal of non-finite energy is rejected."""

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ebmpipe.energies import Energy, value_and_gradient
-from ebmpipe.samplers.base import Info, Kernel, State
+from ebmpipe.energies import Energy
+from ebmpipe.samplers.base import Info, Kernel, State, evaluated
 from ebmpipe.samplers.hmc import LeapfrogStep
 from ebmpipe.samplers.leapfrog import kinetic, leapfrog
 from ebmpipe.samplers.reflection import Reflected
@@ -127,7 +127,7 @@ class NUTS(Kernel):
 
     def init(self, energy: Energy, x: Tensor) -> State:
         """Caches E and its gradient at ``x``."""
-        return State(x.clone(), *value_and_gradient(energy, x))
+        return State(x.clone(), *evaluated(energy, x))
 
     def step(self, energy: Energy, state: State, generator: torch.Generator) -> tuple[State, Info]:
         """One trajectory per chain. Points of non-finite energy end it and are never entered."""

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ebmpipe.energies import Energy, value_and_gradient
-from ebmpipe.samplers.base import Info, Kernel, State, StepSize
+from ebmpipe.energies import Energy
+from ebmpipe.samplers.base import Info, Kernel, State, StepSize, evaluated
 from ebmpipe.samplers.mala import adjusted_langevin
 
 Temperatures = Annotated[int, Field(ge=2, description="number of temperatures, R; a step costs as many gradients")]
@@ -75,7 +75,7 @@ class ParallelTempering(Kernel):
 
     def init(self, energy: Energy, x: Tensor) -> State:
         """All replicas of a chain start where it is: one gradient per chain serves them all."""
-        value, slope = value_and_gradient(energy, x)
+        value, slope = evaluated(energy, x)
         wide = [1] * (x.dim() - 1)
         return self._state(
             Replicas(x.repeat(self.replicas, *wide), value.repeat(self.replicas), slope.repeat(self.replicas, *wide), 0), len(x)

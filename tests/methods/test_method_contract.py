@@ -24,11 +24,11 @@ def data(request, prepared):
     return Prepared(prepared[request.param])
 
 
-def made(name, data, seed=0, iterations=50):
+def made(name, data, seed=0, iterations=50, **settings):
     method = registry.load("methods", name)
     if data.spec.kind not in method.kinds:
         pytest.skip(f"{name} does not take {data.spec.kind}")
-    return build(name, data.spec, {"batch_size": 32}, seed, network=SMALL, iterations=iterations)
+    return build(name, data.spec, {"batch_size": 32} | settings, seed, network=SMALL, iterations=iterations)
 
 
 def trained(method, data, first=0, last=3, generator=None):
@@ -38,6 +38,33 @@ def trained(method, data, first=0, last=3, generator=None):
         report = method.training_step(batches.at(step, generator), generator)
         assert "loss" in report
     return generator
+
+
+def check_cost(method, data, monkeypatch):
+    """Examples whose energy is differentiated, by hand or by autograd, counted while one update runs."""
+    counted, seen = [], []
+    for hand in ("grad", "value_and_grad"):
+        plain = getattr(BasedEnergy, hand)
+        monkeypatch.setattr(BasedEnergy, hand, lambda self, x, plain=plain: counted.append(len(x)) or plain(self, x))
+    forward, grad = BasedEnergy.forward, torch.autograd.grad
+
+    def watched_forward(self, x):
+        if torch.is_grad_enabled():
+            seen.append((len(counted), len(x)))
+        return forward(self, x)
+
+    def watched_grad(*args, **kwargs):
+        counted.append(sum(size for _, size in seen))
+        return grad(*args, **kwargs)
+
+    monkeypatch.setattr(BasedEnergy, "forward", watched_forward)
+    monkeypatch.setattr(torch.autograd, "grad", watched_grad)
+    step, reports = method.training_step, []
+    monkeypatch.setattr(method, "training_step", lambda *args: reports.append(step(*args)) or reports[-1])
+    trained(method, data, 0, 1)
+    (report,) = reports
+    assert ("gradient_evaluations" in report) == method.random_cost
+    assert sum(counted) == report.get("gradient_evaluations", method.gradient_evaluations_per_step)
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -120,30 +147,7 @@ class TestEveryTrainedMethod:
             assert torch.equal(value.nan_to_num(), before[key].nan_to_num()), key
 
     def test_cost_is_as_declared(self, name, data, monkeypatch):
-        """Examples whose energy is differentiated, by hand or by autograd, counted while one update runs."""
-        method, counted, seen = made(name, data), [], []
-        for hand in ("grad", "value_and_grad"):
-            plain = getattr(BasedEnergy, hand)
-            monkeypatch.setattr(BasedEnergy, hand, lambda self, x, plain=plain: counted.append(len(x)) or plain(self, x))
-        forward, grad = BasedEnergy.forward, torch.autograd.grad
-
-        def watched_forward(self, x):
-            if torch.is_grad_enabled():
-                seen.append((len(counted), len(x)))
-            return forward(self, x)
-
-        def watched_grad(*args, **kwargs):
-            counted.append(sum(size for _, size in seen))
-            return grad(*args, **kwargs)
-
-        monkeypatch.setattr(BasedEnergy, "forward", watched_forward)
-        monkeypatch.setattr(torch.autograd, "grad", watched_grad)
-        step, reports = method.training_step, []
-        monkeypatch.setattr(method, "training_step", lambda *args: reports.append(step(*args)) or reports[-1])
-        trained(method, data, 0, 1)
-        (report,) = reports
-        assert ("gradient_evaluations" in report) == method.random_cost
-        assert sum(counted) == report.get("gradient_evaluations", method.gradient_evaluations_per_step)
+        check_cost(made(name, data), data, monkeypatch)
 
     def test_learns_the_sign_of_the_energy(self, name, prepared):
         """After a short training data have lower energy than noise, relative to the base from which training started."""
@@ -166,3 +170,20 @@ class TestEveryTrainedMethod:
             for parameter in method.learner.network.parameters():
                 parameter.add_(1.0)
         assert torch.equal(method.energy(x), before)
+
+
+#: A kernel whose cost is random: what an update reports, and not what it declares, is then what it took.
+NUTS = {"name": "nuts", "settings": {"step_size": 0.3}}
+
+
+@pytest.mark.parametrize(
+    "kernel", [*({"name": name, "settings": {"step_size": 0.2}} for name in ("ula", "mala")), NUTS], ids=lambda k: k["name"]
+)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("cd", {}), ("cd", {"start": "mean_field"}), ("cd", {"start": "multigrid"}), ("pcd", {}), ("short_run", {}), ("jarzynski", {})],
+    ids=lambda v: v if isinstance(v, str) else v.get("start", "default"),
+)
+def test_cost_is_as_declared_whatever_the_start_and_the_kernel(name, settings, kernel, prepared, monkeypatch):
+    data = Prepared(prepared["digits"])
+    check_cost(made(name, data, steps=2, kernel=kernel, **settings), data, monkeypatch)

@@ -173,6 +173,6 @@ class TestFreshSamples:
         assert drawn.gradient_evaluations == 1500 * (1 + 3 * 8)
 
     def test_an_unadjusted_kernel_is_refused(self, method):
-        method.sampling = self.settings(kernel=KernelConfig(), adaptation_steps=10)
+        method.sampling = self.settings(kernel=KernelConfig(settings={"step_size": 0.2}), adaptation_steps=10)
         with pytest.raises(ValueError, match="ula cannot be adapted"):
             method.sample(10, seeded())

@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
+from ebmpipe import registry
+from ebmpipe.config import KernelConfig, NetworkConfig, SamplingConfig
+from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import value_and_gradient
+from ebmpipe.methods import build
+from ebmpipe.methods.base import build_sampling_kernel
 from ebmpipe.samplers import ULA, AnnealedLangevin, run
 from ebmpipe.samplers.annealed_langevin import Tempered, widened
 
@@ -163,3 +168,47 @@ def test_bad_settings_are_refused(bad):
         AnnealedLangevin(**{"step_size": 0.5} | bad)
     with pytest.raises(ValueError, match=next(iter(bad))):
         AnnealedLangevin.settings_model().model_validate({"step_size": 0.5} | bad)
+
+
+@pytest.mark.parametrize("energy", [gaussian, Smoothed()])
+def test_the_temperature_reported_is_that_of_the_last_step(energy):
+    """Levels of widths 4, 2 and 1, of two steps each; a run of no steps has that of the state it is given."""
+    kernel = AnnealedLangevin(0.3, 4.0, 3, 2)
+    generator, state = torch.Generator().manual_seed(0), torch.randn(5, 2)
+    for steps, temperature in [(0, 16), (1, 16), (1, 16), (0, 16), (1, 4), (1, 4), (0, 4), (1, 1), (7, 1)]:
+        _, summary = run(kernel, energy, state, steps, generator)
+        state = summary.state
+        assert summary.temperature == pytest.approx(temperature)
+    assert run(kernel, energy, torch.randn(5, 2), 4, generator)[1].temperature == pytest.approx(4)
+    assert run(kernel, energy, torch.randn(5, 2), kernel.steps_to_target + 1, generator)[1].temperature == 1
+
+
+def test_the_steps_before_the_target():
+    assert AnnealedLangevin(0.1, 8.0, 4, 5).steps_to_target == 15
+    assert (
+        AnnealedLangevin(0.1, 8.0, 1, 5).steps_to_target
+        == AnnealedLangevin(0.1, 1.0, 4, 5).steps_to_target
+        == ULA(0.1).steps_to_target
+        == 0
+    )
+
+
+class TestRunsThatEndTooEarly:
+    KERNEL = KernelConfig(name="annealed_langevin", settings={"step_size": 0.1, "levels": 4, "steps_per_level": 5})
+
+    def test_in_training(self, prepared):
+        def built(steps):
+            settings = {"steps": steps, "kernel": self.KERNEL.model_dump()}
+            network = NetworkConfig(settings={"width": 8})
+            config = registry.load("methods", "pcd").Config.model_validate(settings)
+            return build("pcd", Prepared(prepared["eight_gaussians"]).spec, config, network=network)
+
+        with pytest.raises(ValueError, match=r"annealed_langevin comes to its target after 15 steps.*take at least 16 steps"):
+            _ = built(15).gradient_evaluations_per_step
+        method = built(16)
+        assert method.gradient_evaluations_per_step == method.config.batch_size * (16 + 2) and method.temperature == 1
+
+    def test_in_sampling(self):
+        with pytest.raises(ValueError, match=r"annealed_langevin comes to its target after 15 steps.*take at least 16 steps"):
+            build_sampling_kernel(SamplingConfig(steps=15, kernel=self.KERNEL))
+        assert build_sampling_kernel(SamplingConfig(steps=16, kernel=self.KERNEL)).steps_to_target == 15

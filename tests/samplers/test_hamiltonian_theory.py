@@ -55,7 +55,7 @@ def test_correlated_gaussian(kernel, steps):
     assert float((white.T @ white / CHAINS - torch.eye(4)).abs().max()) < 5 * math.sqrt(2 / CHAINS)
 
 
-@pytest.mark.parametrize(("kernel", "steps"), [(HMC(0.5, 5), 60), (NUTS(0.6), 30)], ids=["hmc", "nuts"])
+@pytest.mark.parametrize(("kernel", "steps"), [(MALA(0.9), 300), (HMC(0.5, 5), 60), (NUTS(0.6), 30)], ids=["mala", "hmc", "nuts"])
 def test_mode_weights_of_a_mixture(kernel, steps):
     """Two Gaussians of unequal weights and widths, all chains starting in the lighter one."""
     centres = torch.tensor([[-1.5, 0.0], [1.5, 1.0]], dtype=torch.float64)
@@ -105,12 +105,13 @@ def test_one_step_keeps_the_law(kernel, energy, samples):
         assert close(f(moved) - f(x), 0)
 
 
+@pytest.mark.parametrize("kernel", [HMC(0.7, 4), NUTS(0.7), NUTS(0.12, max_depth=3)], ids=["hmc", "nuts", "shallow"])
 @pytest.mark.parametrize(("energy", "samples"), [(quartic, quartic_samples), (banana, banana_samples)])
-def test_hmc_satisfies_detailed_balance(energy, samples):
+def test_detailed_balance(kernel, energy, samples):
     """From the target, (x, x') and (x', x) have one law: every antisymmetric statistic vanishes."""
     generator = seeded()
     x = samples(100_000, generator)
-    moved, _ = run(HMC(0.7, 4), energy, x, 1, generator)
+    moved, _ = run(kernel, energy, x, 1, generator)
     for f, g in [(torch.sin, torch.exp), (torch.tanh, torch.square)]:
         assert close((f(x[:, 0]) * g(moved[:, -1]) - f(moved[:, 0]) * g(x[:, -1])), 0)
 

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from ebmpipe import registry
+from ebmpipe.config import KernelConfig
+from ebmpipe.methods.base import build_kernel
 from ebmpipe.samplers import run
 
 #: Settings under which each kernel moves well on a standard Gaussian. A new kernel adds its line.
@@ -117,6 +119,29 @@ class TestContract:
         else:
             assert energy.gradients == 11 * kernel.cost(steps)
 
+    def test_a_hundred_thousand_chains(self, name):
+        n, energy, kernel, generator = 100_000, Counting(), kernel_of(name), torch.Generator().manual_seed(0)
+        start = torch.randn(n, 2, generator=generator)
+        x, summary = run(kernel, energy, start, 2, generator)
+        assert x.shape == (n, 2) and x.isfinite().all()
+        assert float((x != start).all(1).double().mean()) > 0.9, "every chain moves, but for rejections"
+        assert energy.gradients == summary.gradient_evaluations
+        assert n * (kernel.gradients_at_init + 2) <= energy.gradients <= n * kernel.cost(2)
+        if not kernel.random_cost:
+            assert energy.gradients == n * kernel.cost(2)
+
+    def test_positions_without_an_event_axis_are_refused(self, name):
+        with pytest.raises(ValueError, match=r"\(n, \*event\) with at least one axis of an event, got shape \(5,\)"):
+            run(kernel_of(name), gaussian, torch.zeros(5), 1, torch.Generator())
+
+    def test_a_negative_number_of_steps_is_refused(self, name):
+        with pytest.raises(ValueError, match="at least 0, got -1"):
+            run(kernel_of(name), gaussian, torch.zeros(5, 2), -1, torch.Generator())
+
+    def test_a_step_size_is_needed(self, name):
+        with pytest.raises(ValueError, match=r"step_size\s+Field required"):
+            build_kernel(KernelConfig(name=name))
+
     def test_another_step_size_changes_nothing_else(self, name):
         kernel = kernel_of(name)
         other, again = kernel.with_step_size(2 * kernel.step_size), kernel_of(name, step_size=2 * kernel.step_size)
@@ -146,3 +171,11 @@ class TestContract:
             kernel_of(name, step_size=0.0)
         with pytest.raises(ValueError, match="step_size"):
             kernel_of(name, step_size=float("nan"))
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if kernel_of(name).adjusted])
+@pytest.mark.parametrize("wrong", [lambda x: x.square().sum() / 2, lambda x: x.square() / 2, lambda x: x.square().sum(1, keepdim=True)])
+def test_an_energy_that_is_not_one_number_per_example_is_refused(name, wrong):
+    """By every kernel that compares energies; the others take gradients alone."""
+    with pytest.raises(ValueError, match=r"an energy must map \(n, \*event\) to \(n,\)"):
+        run(kernel_of(name), wrong, torch.zeros(5, 2), 1, torch.Generator())

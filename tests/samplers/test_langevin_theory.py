@@ -46,6 +46,40 @@ def test_ula_at_another_temperature(noise):
     assert summary.temperature == pytest.approx((noise / step) ** 2)
 
 
+def quadratic(x):
+    """Its gradient is x."""
+    return x.flatten(1).square().sum(1) / 2
+
+
+@pytest.mark.parametrize(("clip", "fraction"), [(0.5, 5 / 6), (1.5, 4 / 6), (2.5, 2 / 6), (3.0, 0.0), (10.0, 0.0)])
+def test_the_fraction_of_coordinates_that_ula_clips(clip, fraction):
+    """Of coordinates of either sign; one that is as large as the clip is not beyond it. Over several steps, their mean."""
+    x = torch.tensor([[-3.0, 1.0], [2.0, -2.0], [0.0, 3.0]], dtype=torch.float64)
+    kernel, generator = ULA(0.4, clip=clip), torch.Generator().manual_seed(0)
+    moved, summary = run(kernel, quadratic, x, 1, generator)
+    assert summary.clipped == pytest.approx(fraction)
+    _, both = run(kernel, quadratic, x, 2, torch.Generator().manual_seed(0))
+    assert both.clipped == pytest.approx((fraction + float((moved.abs() > clip).double().mean())) / 2)
+
+
+@pytest.mark.parametrize("noise", [None, 0.0, 0.05])
+def test_ula_moves_by_the_clipped_gradient(noise):
+    step, clip = 0.6, 0.8
+    x = 2 * torch.randn(20, 3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    moved, summary = run(ULA(step, noise, clip), quadratic, x, 1, torch.Generator().manual_seed(0))
+    z = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
+    expected = x - step**2 / 2 * x.clamp(-clip, clip) + (step if noise is None else noise) * z
+    torch.testing.assert_close(moved, expected)
+    assert 0 < summary.clipped < 1
+
+
+def test_a_clip_beyond_all_gradients_changes_nothing():
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
+    clipped, summary = run(ULA(0.4, clip=100.0), quadratic, x, 20, torch.Generator().manual_seed(0))
+    plain, _ = run(ULA(0.4), quadratic, x, 20, torch.Generator().manual_seed(0))
+    assert torch.equal(clipped, plain) and summary.clipped == 0
+
+
 @pytest.mark.parametrize(("shape", "step"), [((1,), 1.2), ((2,), 1.2), ((10,), 0.8), ((1, 4, 4), 0.7)])
 def test_mala_is_exact(shape, step):
     """Moments of a Gaussian, from a start at the wrong scale, at a step where ULA's bias would show."""
@@ -85,3 +119,10 @@ def test_mala_never_enters_where_the_energy_is_not_finite(bad):
 
     x, _ = run(MALA(1.0), half_line, torch.ones(500, 1), 50, torch.Generator().manual_seed(0))
     assert (x > 0).all()
+
+
+@pytest.mark.parametrize("wrong", [lambda x: x.square().sum(), lambda x: x.square()])
+def test_an_energy_of_another_shape_is_refused(wrong):
+    """One number for all chains would accept or reject them together; ULA, which sees gradients alone, would even run."""
+    with pytest.raises(ValueError, match="one number for each"):
+        run(ULA(0.1), wrong, torch.zeros(5, 2), 1, torch.Generator().manual_seed(0))

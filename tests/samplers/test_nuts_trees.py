@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from ebmpipe.samplers import NUTS, run
-from ebmpipe.samplers.nuts import stretches
+from ebmpipe.samplers.nuts import Point, halves_turned, stretches
+from ebmpipe.samplers.reflection import Reflected
+from ebmpipe.supports import Box
 
 
 def gaussian(x):
@@ -33,6 +35,18 @@ def test_slots_hold_the_first_point_of_every_stretch_that_a_point_closes():
         blocks = [leaf + 1 - 2**k for k in range(1, 9) if (leaf + 1) % 2**k == 0]
         assert [slots[s] for s in closed] == blocks
         assert len(slots) <= 8
+
+
+@pytest.mark.parametrize("boxed", [False, True])
+@pytest.mark.parametrize("shape", [(2,), (5,), (1, 2, 2)])
+def test_a_stretch_has_turned_as_the_reversed_one_has(boxed, shape):
+    """Trajectories are as likely backwards only if the criterion is: the same points in reverse order, momenta negated."""
+    energy = Reflected(gaussian, Box(-1.0, 1.0)) if boxed else gaussian
+    a, b, c, d = (Point(*torch.randn(2, 5000, *shape, generator=seeded(seed), dtype=torch.float64)) for seed in range(4))
+    forward = halves_turned(energy, a, (b, c), d)
+    a, b, c, d = (Point(point.x, -point.momentum) for point in (a, b, c, d))
+    assert torch.equal(forward, halves_turned(energy, d, (c, b), a))
+    assert 0.1 < float(forward.double().mean()) < 0.999, "both verdicts occur"
 
 
 def test_trajectories_are_half_a_period_long_whatever_the_step():

@@ -224,6 +224,7 @@ BAD = [
     (lambda c: c["datasets"].update({"my-set": {}}), r"datasets: 'my-set' is no id"),
     (lambda c: c["methods"]["pcd"].update(settings={"kernel": {"name": "ula", "settings": {"step_size": -1}}}), r"step_size: -1"),
     (lambda c: c["methods"]["pcd"].update(settings={"kernel": {"name": "ula", "settings": {}}}), r"'step_size' is a required"),
+    (lambda c: c["methods"]["pcd"].update(settings={"kernel": {"name": "hmc"}}), r"'step_size' is a required"),
     (lambda c: c["methods"]["pcd"].update(settings={"optimiser": {"betas": [0.9, 5]}}), r"betas\.1: 5"),
     (lambda c: c["methods"].update(mine={"method": "nowhere_at_all:Mine"}), r"methods\.mine\.method: there is no module 'nowhere_at_all'"),
     (lambda c: c["datasets"].update(digits={"labels": []}), r"datasets\.digits\.labels: must not be empty"),
