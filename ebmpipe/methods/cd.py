@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ebmpipe.energies import BasedEnergy, Energy, frozen, gradient
 from ebmpipe.methods.base import ByKind, Reference, Samples, Setup
-from ebmpipe.methods.contrastive import Contrastive, ContrastiveConfig, Negatives
+from ebmpipe.methods.contrastive import ON_IMAGES, Contrastive, ContrastiveConfig, Negatives
 from ebmpipe.methods.multigrid import Multigrid
 from ebmpipe.optimisation import within
 from ebmpipe.samplers.reflection import reflected
@@ -65,9 +65,7 @@ class CD(Contrastive):
     )
     Config = CDConfig
     config: CDConfig
-    settings_by_kind: ClassVar[ByKind] = {
-        "images": {"batch_size": 100, "steps": 20, "data_noise": 0.3, "kernel": {"name": "ula", "settings": {"step_size": 0.2}}}
-    }
+    settings_by_kind: ClassVar[ByKind] = {"images": {**ON_IMAGES, "steps": 20}}
 
     def __init__(self, setup: Setup) -> None:
         assert isinstance(setup.config, CDConfig)

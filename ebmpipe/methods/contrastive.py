@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,9 @@ from ebmpipe.energies import frozen
 from ebmpipe.methods.base import EnergyMethod, Samples, Setup, build_kernel
 from ebmpipe.methods.persistence import Drawn, Persistence
 from ebmpipe.samplers import Summary
+
+#: What chains on images need: data smoothed by noise, and Langevin steps of a size to match. See Energies in docs/architecture.md.
+ON_IMAGES: Mapping[str, Any] = {"batch_size": 100, "data_noise": 0.3, "kernel": {"name": "ula", "settings": {"step_size": 0.2}}}
 
 
 class ContrastiveConfig(MethodConfig):

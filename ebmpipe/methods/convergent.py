@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ebmpipe.config import KernelConfig, OptimiserConfig
 from ebmpipe.methods.base import ByKind, Reference
-from ebmpipe.methods.contrastive import Persistent, PersistentConfig
+from ebmpipe.methods.contrastive import ON_IMAGES, Persistent, PersistentConfig
 
 
 class ConvergentConfig(PersistentConfig):
@@ -40,11 +40,5 @@ class Convergent(Persistent):
     config: ConvergentConfig
     settings_by_kind: ClassVar[ByKind] = {
         "density": {"data_noise": 0.05},
-        "images": {
-            "batch_size": 100,
-            "chains": 400,
-            "steps": 20,
-            "data_noise": 0.3,
-            "kernel": {"name": "ula", "settings": {"step_size": 0.2}},
-        },
+        "images": {**ON_IMAGES, "chains": 400, "steps": 20},
     }

@@ -14,7 +14,7 @@ from ebmpipe import samplers
 from ebmpipe.config import KernelConfig
 from ebmpipe.energies import Energy, frozen, gradient
 from ebmpipe.methods.base import ByKind, Reference, Setup
-from ebmpipe.methods.contrastive import Negatives, Persistent, PersistentConfig
+from ebmpipe.methods.contrastive import ON_IMAGES, Negatives, Persistent, PersistentConfig
 from ebmpipe.samplers.ula import ULA
 
 
@@ -77,11 +77,9 @@ class ImprovedCD(Persistent):
     settings_by_kind: ClassVar[ByKind] = {
         "density": {"kl_weight": 0.3},
         "images": {
-            "batch_size": 100,
+            **ON_IMAGES,
             "chains": 400,
             "steps": 20,
-            "data_noise": 0.3,
-            "kernel": {"name": "ula", "settings": {"step_size": 0.2}},
             # In many dimensions the term outweighs the contrast itself.
             "kl_weight": 0.1,
         },

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ebmpipe.methods.base import ByKind, Reference
-from ebmpipe.methods.contrastive import Persistent, PersistentConfig
+from ebmpipe.methods.contrastive import ON_IMAGES, Persistent, PersistentConfig
 
 
 class PCDConfig(PersistentConfig):
@@ -35,15 +35,7 @@ class PCD(Persistent):
     )
     Config = PCDConfig
     config: PCDConfig
-    settings_by_kind: ClassVar[ByKind] = {
-        "images": {
-            "batch_size": 100,
-            "chains": 400,
-            "steps": 20,
-            "data_noise": 0.3,
-            "kernel": {"name": "ula", "settings": {"step_size": 0.2}},
-        }
-    }
+    settings_by_kind: ClassVar[ByKind] = {"images": {**ON_IMAGES, "chains": 400, "steps": 20}}
 
     def beginnings(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         return batch if self.config.restart_from == "data" else super().beginnings(batch, generator)

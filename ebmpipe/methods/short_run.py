@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ebmpipe.config import KernelConfig
 from ebmpipe.methods.base import ByKind, Reference, Samples
-from ebmpipe.methods.contrastive import Contrastive, ContrastiveConfig, Negatives
+from ebmpipe.methods.contrastive import ON_IMAGES, Contrastive, ContrastiveConfig, Negatives
 
 
 class ShortRunConfig(ContrastiveConfig):
@@ -40,9 +40,7 @@ class ShortRun(Contrastive):
     )
     Config = ShortRunConfig
     config: ShortRunConfig
-    settings_by_kind: ClassVar[ByKind] = {
-        "images": {"batch_size": 100, "data_noise": 0.3, "kernel": {"name": "ula", "settings": {"step_size": 0.2}}}
-    }
+    settings_by_kind: ClassVar[ByKind] = {"images": ON_IMAGES}
 
     def negatives(self, batch: Tensor, generator: torch.Generator) -> Negatives:
         return Negatives(*self.moved(self.base.sample(len(batch), generator), generator))

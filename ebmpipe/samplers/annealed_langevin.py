@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ebmpipe.energies import Energy, gradient, value_and_gradient
+from ebmpipe.energies import Energy, tempered
 from ebmpipe.samplers.base import Info, Kernel, State, StepSize
 from ebmpipe.samplers.ula import ULA
 
@@ -17,36 +17,12 @@ Levels = Annotated[int, Field(ge=1, description="number of levels, of widths tha
 StepsPerLevel = Annotated[int, Field(ge=1, description="steps at each level; the last, of width 1, goes on for as long as the run")]
 
 
-class Tempered:
-    """E / T, whose law p^(1/T) is wider the larger T is.
-
-    Args:
-        energy: E, (n, *event) -> (n,).
-        temperature: T > 0.
-    """
-
-    def __init__(self, energy: Energy, temperature: float) -> None:
-        self.energy, self.temperature = energy, temperature
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.energy(x) / self.temperature
-
-    def grad(self, x: Tensor) -> Tensor:
-        """Its input gradient."""
-        return gradient(self.energy, x) / self.temperature
-
-    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Both."""
-        value, slope = value_and_gradient(self.energy, x)
-        return value / self.temperature, slope / self.temperature
-
-
 def widened(energy: Energy, width: float) -> Energy:
     """``energy`` made ``width`` times as wide: its own ``at_width(width)`` if it offers one, else E / width². At width 1, ``energy``."""
     if width == 1:
         return energy
     offered: Any = getattr(energy, "at_width", None)
-    result: Energy = Tempered(energy, width**2) if offered is None else offered(width)
+    result: Energy = tempered(energy, width**2) if offered is None else offered(width)
     return result
 
 

@@ -152,6 +152,15 @@ def check_reaches_target(kernel: Kernel, steps: int) -> None:
         )
 
 
+def chosen(which: Tensor, one: State, other: State) -> State:
+    """``one`` where ``which`` (n,) bool, else ``other``."""
+    assert one.energy is not None and other.energy is not None and one.gradient is not None and other.gradient is not None
+    wide = which.view(-1, *[1] * (one.x.dim() - 1))
+    return State(
+        torch.where(wide, one.x, other.x), torch.where(which, one.energy, other.energy), torch.where(wide, one.gradient, other.gradient)
+    )
+
+
 def evaluated(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
     """E (n,) and its gradient (n, *event) at ``x`` (n, *event), for an `init` that caches them.
 

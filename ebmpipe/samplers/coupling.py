@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ebmpipe.energies import Energy, value_and_gradient
-from ebmpipe.samplers.base import Info, State
+from ebmpipe.samplers.base import Info, State, chosen
 from ebmpipe.supports import Box
 
 
@@ -123,15 +123,6 @@ def accept_probability(before: State, after: State, noise: Tensor, step_size: fl
     log_ratio = before.energy - after.energy + (noise.flatten(1).square().sum(1) - backward.flatten(1).square().sum(1)) / 2
     # Of what is not finite, all but E = -inf makes the ratio -inf or NaN.
     return torch.where(log_ratio < torch.inf, log_ratio.clamp(max=0).exp(), 0.0)
-
-
-def chosen(which: Tensor, one: State, other: State) -> State:
-    """``one`` where ``which`` (n,) bool, else ``other``."""
-    assert one.energy is not None and other.energy is not None and one.gradient is not None and other.gradient is not None
-    wide = which.view(-1, *[1] * (one.x.dim() - 1))
-    return State(
-        torch.where(wide, one.x, other.x), torch.where(which, one.energy, other.energy), torch.where(wide, one.gradient, other.gradient)
-    )
 
 
 def folded(chains: State, box: Box) -> State:

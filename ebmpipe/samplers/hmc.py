@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ebmpipe.energies import Energy
-from ebmpipe.samplers.base import Info, Kernel, State, evaluated
+from ebmpipe.samplers.base import Info, Kernel, State, chosen, evaluated
 from ebmpipe.samplers.leapfrog import kinetic, leapfrog
 
 LeapfrogStep = Annotated[float, Field(gt=0, description="ε of a leapfrog step, in data units")]
@@ -56,9 +56,4 @@ class HMC(Kernel):
         # Neither +inf nor -inf nor a broken gradient, which would have broken the momentum, may be entered: no step would lead out.
         finite = value_new.isfinite() & kinetic_new.isfinite()
         accept_prob = torch.where(finite, log_ratio.clamp(max=0).exp(), 0.0)
-        accepted = u < accept_prob
-        wide = accepted.view(-1, *[1] * (x.dim() - 1))
-        return (
-            State(torch.where(wide, proposal, x), torch.where(accepted, value_new, value), torch.where(wide, slope_new, slope)),
-            Info(accept_prob, slope),
-        )
+        return chosen(u < accept_prob, State(proposal, value_new, slope_new), state), Info(accept_prob, slope)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ebmpipe.energies import Energy, value_and_gradient
-from ebmpipe.samplers.base import Info, Kernel, State, StepSize, evaluated
+from ebmpipe.samplers.base import Info, Kernel, State, StepSize, chosen, evaluated
 
 
 class MALA(Kernel):
@@ -66,9 +66,4 @@ def adjusted_langevin(
     # Neither +inf nor -inf nor a broken gradient may be entered: no step would lead out again.
     finite = value_new.isfinite() & slope_new.flatten(1).isfinite().all(1)
     accept_prob = torch.where(finite, log_ratio.clamp(max=0).exp(), 0.0)
-    accepted = u < accept_prob
-    wide = accepted.view(-1, *[1] * (x.dim() - 1))
-    return (
-        State(torch.where(wide, proposal, x), torch.where(accepted, value_new, value), torch.where(wide, slope_new, slope)),
-        Info(accept_prob, slope),
-    )
+    return chosen(u < accept_prob, State(proposal, value_new, slope_new), state), Info(accept_prob, slope)

@@ -8,11 +8,11 @@ import torch
 from ebmpipe import registry
 from ebmpipe.config import KernelConfig, NetworkConfig, SamplingConfig
 from ebmpipe.data.prepared import Prepared
-from ebmpipe.energies import value_and_gradient
+from ebmpipe.energies import Tempered, value_and_gradient
 from ebmpipe.methods import build
 from ebmpipe.methods.base import build_sampling_kernel
 from ebmpipe.samplers import ULA, AnnealedLangevin, run
-from ebmpipe.samplers.annealed_langevin import Tempered, widened
+from ebmpipe.samplers.annealed_langevin import widened
 
 START = torch.tensor([-3.0, 0.0])
 
