@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ def spelt_out() -> dict[str, Any]:
         labels = {label for name, given in config["datasets"].items() if sets[name].kind == kind for label in given.get("labels", methods)}
         own = {label: dict(methods[label].settings_by_kind.get(kind, {})) for label in methods if label in labels}
         said = KINDS[kind].model_dump(mode="json") | {"settings": {label: settings for label, settings in own.items() if settings}}
-        config["defaults"][kind] = copy.deepcopy(said)
+        config["defaults"][kind] = said
     config["datasets"] = {name: merged(sets[name].starting_point, given) for name, given in config["datasets"].items()}
-    return copy.deepcopy(config)
+    # Classes may share a mapping of settings; written out, as in a file, each place has its own.
+    return json.loads(json.dumps(config))
