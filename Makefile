@@ -93,6 +93,10 @@ format: environment ## put the code into the style that lint checks
 schema: environment ## write the config's schema and the catalogue that the Snakefile reads
 	$(BIN)/ebmpipe schema
 
+.PHONY: quote
+quote: environment ## copy the tables of results/ and results/full/ into the pages that quote them
+	$(BIN)/python scripts/quote-tables README.md docs/results.md
+
 .PHONY: constraints
 constraints: environment ## pin the dependencies of pyproject.toml anew [ARGS=--upgrade or ARGS='--upgrade-package numpy']
 	$(BIN)/python -m pip install -qq 'uv>=0.7.14,<1'

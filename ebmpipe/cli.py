@@ -126,7 +126,8 @@ def train(
     ensure_prepared(dataset, folder, raw)
     done = run(RunConfig.model_validate(completed(given)), folder, results, device, checkpoint_period)
     ledger = done.ledger
-    print(f"{done.path}: {ledger['status']} at step {ledger['step']}" + (f" ({ledger['reason']})" if ledger["reason"] else ""))
+    spent = f"{ledger['gradient_evaluations']} gradient evaluations"  # of random cost, the last update may take them past the budget
+    print(f"{done.path}: {ledger['status']} at step {ledger['step']}, {spent}" + (f" ({ledger['reason']})" if ledger["reason"] else ""))
     (done / "picture.png").unlink(missing_ok=True)
     if picture:
         from ebmpipe.glance import take_glance

@@ -18,6 +18,9 @@ TITLES = {
     "loss": "loss",
     "age": "mean age of the chains (steps)",
     "lineages": "lineages among the chains",
+    "log_partition": "log Z, the run's own (nats)",
+    "clipped": "fraction of gradients clipped",
+    "cost": "gradient evaluations of an update",
 }
 LOGARITHMIC = {"gradient_norm"}
 
@@ -101,6 +104,6 @@ def frame(axes: Axes, name: str, title: str, histories: Iterable[pd.DataFrame]) 
         axes.set_yscale("log")
         plain_log(axes.yaxis, *axes.get_ylim())
     if all((history[name].dropna() % 1 == 0).all() for history in histories if name in history):
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     limits(axes, histories, name)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -18,6 +18,7 @@ from ebmpipe.report.style import INK, MUTED, Look, panels, say
 
 #: The columns of the history that are drawn.
 DIFFERENCE, STRENGTH = "d_t", "r_t"
+DIFFERENCE_TITLE = "$d_t$: mean energy of data less negatives' (nats)"
 #: Kernels whose proposals are a drift of -(ε²/2) ∇E and Gaussian noise.
 LANGEVIN = ("ula", "mala")
 #: Most bins of a distribution.
@@ -77,7 +78,9 @@ class Diagnostics(Figure):
         for row, label, level in zip(grid, shown, levels, strict=True):
             self.row(row, context, label, shown[label], level)
         self.frame(grid, list(shown.values()))
-        self.scale_differences(list(grid[:, :2].flat), list(shown.values()))
+        linear = self.scale_differences(list(grid[:, :2].flat), list(shown.values()))
+        if linear is not None:
+            grid[0, 0].set_title(f"{DIFFERENCE_TITLE}; logarithmic beyond ±{number(linear)}", loc="left")
         self.scale_strengths(list(grid[:, 2]), list(shown.values()), [level for level in levels if level is not None])
         for row, label in zip(grid, shown, strict=True):
             for axes, name in ((row[0], DIFFERENCE), (row[2], STRENGTH)):
@@ -115,9 +118,8 @@ class Diagnostics(Figure):
 
     def frame(self, grid: np.ndarray, groups: list[list[pd.DataFrame]]) -> None:
         """Titles and time axes."""
-        titles = ("$d_t$: mean energy of data less negatives' (nats)", "second half")
-        grid[0, 0].set_title(titles[0], loc="left")
-        grid[0, 1].set_title(titles[1], loc="left")
+        grid[0, 0].set_title(DIFFERENCE_TITLE, loc="left")
+        grid[0, 1].set_title("second half", loc="left")
         grid[0, 2].set_title("$r_t$: mean norm of $\\nabla E$ along the chains; dotted: drift = noise", loc="left")
         end = max(float(history["gradient_evaluations"].max()) for group in groups for history in group if len(history))
         for index, (strip, margin, strength) in enumerate(grid):
@@ -133,8 +135,11 @@ class Diagnostics(Figure):
             margin.tick_params(axis="y", left=False, which="both", labelleft=False)
             margin.spines[["left", "bottom"]].set_visible(False)
 
-    def scale_differences(self, axes: list[Axes], groups: list[list[pd.DataFrame]]) -> None:
-        """One scale for every d_t: linear where the second half of training lies, and beyond it, if that is far off, logarithmic."""
+    def scale_differences(self, axes: list[Axes], groups: list[list[pd.DataFrame]]) -> float | None:
+        """One scale for every d_t: linear where the second half of training lies, and beyond it, if that is far off, logarithmic.
+
+        Returns the end of the linear part; None if all is linear.
+        """
         values = [np.concatenate([finite(history, DIFFERENCE).to_numpy() for history in group]) for group in groups]
         low, high = (extreme(0.0, *(float(np.quantile(one, q)) for one in values)) for extreme, q in ((min, 0.005), (max, 0.995)))
         halves = [half for group in groups if len(half := np.concatenate([settled(history) for history in group]))]
@@ -150,6 +155,7 @@ class Diagnostics(Figure):
                 panel.yaxis.set_major_locator(MaxNLocator(3))
             panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
             panel.set_ylim(low * 1.1 - 0.1 * usual, high * 1.1 + 0.1 * usual)
+        return usual if wide else None
 
     def scale_strengths(self, axes: list[Axes], groups: list[list[pd.DataFrame]], levels: list[float]) -> None:
         """One logarithmic scale for every r_t, and for where drift and noise are equal."""
