@@ -87,13 +87,15 @@ class Jarzynski(Contrastive):
     config: JarzynskiConfig
     settings_by_kind: ClassVar[ByKind] = {
         # Chains of images mix slowly: with 4 steps of 0.05 per update the energy leaves 400 walkers behind, and ever fewer lineages last.
+        # Walkers and witnesses are both paid for, so that 20 steps leave too few updates.
         "images": {
             "batch_size": 100,
             "walkers": 100,
             "witnesses": 100,
-            "steps": 20,
+            "steps": 10,
             "data_noise": 0.3,
             "kernel": {"name": "ula", "settings": {"step_size": 0.2}},
+            "optimiser": {"learning_rate": 1e-3},
         }
     }
 
