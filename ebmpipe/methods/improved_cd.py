@@ -75,7 +75,7 @@ class ImprovedCD(Persistent):
     config: ImprovedCDConfig
     kernel: ULA
     settings_by_kind: ClassVar[ByKind] = {
-        # At twice the learning rate, chains lag behind the energy; at half of it, 6 million gradients do not suffice for thin moons.
+        # Half of this learning rate is too low for thin moons; of what else was tried, docs/methods.md has the figures.
         "density": {"kl_weight": 0.1, "optimiser": {"learning_rate": 1e-3}},
         "images": {
             **ON_IMAGES,
