@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ WriteConfig = Callable[..., Path]
 LONG = {"defaults": {"density": {"gradient_evaluations": 1_500_000, "sampling": {"n": 200, "steps": 5}, "evaluation": {"grid": 30}}}}
 LONG |= {"methods": {"nce": {"settings": {"batch_size": 256}}}, "datasets": {"eight_gaussians": {}}}
 RUN = "results/runs/eight_gaussians/nce/seed0"
+LOG = "results/logs/train/eight_gaussians/nce/seed0.log"
 PRODUCTS = [f"{RUN}/{name}" for name in ("model.safetensors", "samples.safetensors", "metrics.json", "arrays.npz")]
 PRODUCTS.append("results/tables/metrics.csv")
 
@@ -46,27 +47,56 @@ def wait_for(truth: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("victim", ["job", "workflow"])
-def test_killed_and_run_again_it_ends_with_the_same_bytes(
-    tmp_path: Path, undisturbed: Path, snakemake: Snakemake, write_config: WriteConfig, victim: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The training job, or Snakemake, whose job then goes on as an orphan while the next workflow wants to do the same."""
+@pytest.fixture
+def interrupted(tmp_path: Path, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Snakemake in `tmp_path`, with a training job that has written a checkpoint; and the job's process."""
     monkeypatch.setenv("EBMPIPE_CHECKPOINT_PERIOD", "0.05")
     write_config(tmp_path, **LONG)
+    workflow = start(tmp_path)
+    wait_for(lambda: bool(list((tmp_path / RUN / "checkpoints").glob("*.safetensors"))))
+    yield workflow, int((tmp_path / RUN / ".lock").read_text().split()[1])
+    workflow.kill()
+    workflow.wait()
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    """The workflow up to its tables, in the background."""
     variables = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "tables", "--configfile", "config.yaml"]
     command += ["--snakefile", str(Path(__file__).parents[2] / "Snakefile")]
-    first = subprocess.Popen(command, cwd=tmp_path, env=os.environ | variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(lambda: bool(list((tmp_path / RUN / "checkpoints").glob("*.safetensors"))))
-    trainer = int((tmp_path / RUN / ".lock").read_text().split()[1])
-    os.kill(trainer if victim == "job" else first.pid, signal.SIGKILL)
-    assert first.wait(120) != 0
-    if victim == "workflow":
-        assert snakemake(tmp_path, "--unlock").returncode == 0
+    # Into a file: a pipe that nobody reads fills up, and a child that outlives its parent would keep it open.
+    with open(folder / "snakemake.log", "a") as log:
+        return subprocess.Popen(command, cwd=folder, env=os.environ | variables, stdout=log, stderr=log, text=True)
+
+
+def test_after_its_job_is_killed_it_ends_with_the_same_bytes(
+    tmp_path: Path, undisturbed: Path, snakemake: Snakemake, interrupted: tuple[subprocess.Popen[str], int]
+) -> None:
+    workflow, job = interrupted
+    os.kill(job, signal.SIGKILL)
+    assert workflow.wait(120) != 0
     done = snakemake(tmp_path, "--cores", "1", "tables")
     assert done.returncode == 0, done.stderr
-    log = (tmp_path / "results/logs/train/eight_gaussians/nce/seed0.log").read_text()
-    assert ("resuming" if victim == "job" else "waiting for it") in log
+    assert "resuming" in (tmp_path / LOG).read_text()
+    assert products(tmp_path) == products(undisturbed)
+
+
+def test_after_the_workflow_is_killed_it_ends_with_the_same_bytes(
+    tmp_path: Path, undisturbed: Path, snakemake: Snakemake, interrupted: tuple[subprocess.Popen[str], int]
+) -> None:
+    """Its job goes on as an orphan while the next workflow wants to do the same; the orphan is held until they have met."""
+    workflow, job = interrupted
+    os.kill(job, signal.SIGSTOP)
+    try:
+        workflow.kill()
+        assert workflow.wait(120) != 0
+        assert snakemake(tmp_path, "--unlock").returncode == 0
+        again = start(tmp_path)
+        log = tmp_path / LOG
+        wait_for(lambda: log.exists() and "waiting for it" in log.read_text())
+    finally:
+        os.kill(job, signal.SIGCONT)
+    assert again.wait(300) == 0, (tmp_path / "snakemake.log").read_text()
     assert products(tmp_path) == products(undisturbed)
 
 
