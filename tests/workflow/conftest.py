@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -23,21 +24,40 @@ Snakemake = Callable[..., "subprocess.CompletedProcess[str]"]
 Job = tuple[str, str]
 
 
+def command(
+    folder: Path, *arguments: str, project: Path = ROOT, configfiles: tuple[Path, ...] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """The command that runs Snakemake in a folder, and its environment."""
+    variables = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    variables["PYTHONPATH"] = os.pathsep.join([str(OWN), *([str(project)] if project != ROOT else [])])
+    words = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(project / "Snakefile"), "--directory", str(folder)]
+    files = (folder / "config.yaml",) if configfiles is None else configfiles
+    words += ["--configfile", *map(str, files)] if files else []
+    return words, os.environ | variables
+
+
 @pytest.fixture(scope="session")
 def snakemake() -> Snakemake:
     """Run Snakemake in a folder, with this interpreter's commands first in the path; the config is config.yaml there unless given."""
 
-    def run(
-        folder: Path, *arguments: str, project: Path = ROOT, configfiles: tuple[Path, ...] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        variables = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        variables["PYTHONPATH"] = os.pathsep.join([str(OWN), *([str(project)] if project != ROOT else [])])
-        command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(project / "Snakefile"), "--directory", str(folder)]
-        files = (folder / "config.yaml",) if configfiles is None else configfiles
-        command += ["--configfile", *map(str, files)] if files else []
-        return subprocess.run(command, capture_output=True, text=True, env=os.environ | variables, cwd=folder, check=False)
+    def run(folder: Path, *arguments: str, **where: Any) -> subprocess.CompletedProcess[str]:
+        words, environment = command(folder, *arguments, **where)
+        return subprocess.run(words, capture_output=True, text=True, env=environment, cwd=folder, check=False)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def start_snakemake() -> Callable[..., subprocess.Popen[str]]:
+    """The same in the background, with what it says in snakemake.log."""
+
+    def start(folder: Path, *arguments: str, **where: Any) -> subprocess.Popen[str]:
+        words, environment = command(folder, *arguments, **where)
+        # Into a file: a pipe that nobody reads fills up, and a child that outlives its parent would keep it open.
+        with (folder / "snakemake.log").open("a") as log:
+            return subprocess.Popen(words, cwd=folder, env=environment, stdout=log, stderr=log, text=True)
+
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import pytest
 
 Snakemake = Callable[..., Any]
 WriteConfig = Callable[..., Path]
+Start = Callable[..., "subprocess.Popen[str]"]
 
 #: A run that takes some seconds, in which a checkpoint is written at every update.
 LONG = {"defaults": {"density": {"gradient_evaluations": 1_500_000, "sampling": {"n": 200, "steps": 5}, "evaluation": {"grid": 30}}}}
@@ -48,25 +49,17 @@ def wait_for(truth: Callable[[], bool], seconds: float = 120.0) -> None:
 
 
 @pytest.fixture
-def interrupted(tmp_path: Path, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def interrupted(
+    tmp_path: Path, start_snakemake: Start, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Snakemake in `tmp_path`, with a training job that has written a checkpoint; and the job's process."""
     monkeypatch.setenv("EBMPIPE_CHECKPOINT_PERIOD", "0.05")
     write_config(tmp_path, **LONG)
-    workflow = start(tmp_path)
+    workflow = start_snakemake(tmp_path, "--cores", "1", "tables")
     wait_for(lambda: bool(list((tmp_path / RUN / "checkpoints").glob("*.safetensors"))))
     yield workflow, int((tmp_path / RUN / ".lock").read_text().split()[1])
     workflow.kill()
     workflow.wait()
-
-
-def start(folder: Path) -> subprocess.Popen[str]:
-    """The workflow up to its tables, in the background."""
-    variables = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "tables", "--configfile", "config.yaml"]
-    command += ["--snakefile", str(Path(__file__).parents[2] / "Snakefile")]
-    # Into a file: a pipe that nobody reads fills up, and a child that outlives its parent would keep it open.
-    with open(folder / "snakemake.log", "a") as log:
-        return subprocess.Popen(command, cwd=folder, env=os.environ | variables, stdout=log, stderr=log, text=True)
 
 
 def test_after_its_job_is_killed_it_ends_with_the_same_bytes(
@@ -82,7 +75,7 @@ def test_after_its_job_is_killed_it_ends_with_the_same_bytes(
 
 
 def test_after_the_workflow_is_killed_it_ends_with_the_same_bytes(
-    tmp_path: Path, undisturbed: Path, snakemake: Snakemake, interrupted: tuple[subprocess.Popen[str], int]
+    tmp_path: Path, undisturbed: Path, snakemake: Snakemake, start_snakemake: Start, interrupted: tuple[subprocess.Popen[str], int]
 ) -> None:
     """Its job goes on as an orphan while the next workflow wants to do the same; the orphan is held until they have met."""
     workflow, job = interrupted
@@ -91,7 +84,7 @@ def test_after_the_workflow_is_killed_it_ends_with_the_same_bytes(
         workflow.kill()
         assert workflow.wait(120) != 0
         assert snakemake(tmp_path, "--unlock").returncode == 0
-        again = start(tmp_path)
+        again = start_snakemake(tmp_path, "--cores", "1", "tables")
         log = tmp_path / LOG
         wait_for(lambda: log.exists() and "waiting for it" in log.read_text())
     finally:
