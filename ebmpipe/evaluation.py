@@ -143,7 +143,7 @@ def to_json(row: Measurement) -> dict[str, Any]:
     """
     if (row.value is None) == (row.status == "ok") or (row.value is not None and not np.isfinite(row.value)):
         raise ValueError(f"{row.metric} is {row.value} with status {row.status!r}: a value must be finite, or null with a reason")
-    return {key: getattr(row, key) for key in ("metric", "value", "stderr", "n", "status", "unit")}
+    return {key: getattr(row, key) for key in ("metric", "value", "stderr", "n", "status", "unit", "protocol")}
 
 
 def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str) -> tuple[Evaluation, Method]:

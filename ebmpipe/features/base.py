@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ebmpipe.files import REMEDY, CorruptFile, read_arrays, read_signed, sha256, write_arrays, write_signed
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """What image metrics are computed in: the features of one network with fixed weights.
+
+    Attributes:
+        name: id of the feature network.
+        dimension: number of features, d.
+        weights_sha256: hexadecimal checksum of the file of its weights.
+        preprocessing: what becomes of an image before it enters the network (resizing, clipping, quantisation), in words.
+        extract: images in model space (n, *event) of any floating type -> features (n, d) float64, whatever the batch.
+        logits: the same images -> logits (n, classes) float64, of a network whose classes mean something on any image; None of others.
+    """
+
+    name: str
+    dimension: int
+    weights_sha256: str
+    preprocessing: str
+    extract: Callable[[np.ndarray], np.ndarray]
+    logits: Callable[[np.ndarray], np.ndarray] | None = None
+
 
 #: What a feature network's folder holds.
 FILES = ("*.safetensors", "*.json")

@@ -14,6 +14,7 @@ from ebmpipe.spec import DataSpec
 
 if TYPE_CHECKING:
     from ebmpipe.data.base import Density
+    from ebmpipe.features.base import FeatureSpace
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,10 @@ class MetricInfo:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number of one run. ``value`` is None exactly when ``status`` is not ``ok`` and says why."""
+    """One number of one run. ``value`` is None exactly when ``status`` is not ``ok`` and says why.
+
+    ``protocol`` says, in words, what the number may only be compared under: feature network, reference split, preprocessing.
+    """
 
     metric: str
     value: float | None
@@ -35,6 +39,7 @@ class Measurement:
     n: int | None = None
     stderr: float | None = None
     status: str = "ok"
+    protocol: str = ""
 
     def at(self, source: str) -> Measurement:
         """The same number, named as coming from another sample source: ``metric@source``."""
@@ -59,6 +64,7 @@ class Evaluation:
         log_unnormalised: (n, *event) -> (n,) log p up to a constant, i.e. -E, float64; None if the run has no energy.
         log_partition: log Z of that energy in nats as training estimated it, and its standard error; None if it did not.
         density: the true density, if the data set has one.
+        feature_spaces: the feature networks of images, the primary one first; none for vectors.
         features: (n, *event) -> (n, d) float64 of a network named ``extractor``; None for vectors.
         extractor: name of the feature network.
         rng: gives each metric the same fresh random stream, whatever the other metrics drew.
@@ -77,6 +83,7 @@ class Evaluation:
     density: Density | None = None
     features: Callable[[np.ndarray], np.ndarray] | None = None
     extractor: str | None = None
+    feature_spaces: tuple[FeatureSpace, ...] = ()
     cache: dict[str, np.ndarray] = field(default_factory=dict)
 
 
