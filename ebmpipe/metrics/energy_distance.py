@@ -21,7 +21,7 @@ def negative_distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """-‖x_i - y_j‖, (m, n): the kernel whose squared MMD is the energy distance (Sejdinovic et al. 2013)."""
     distances = squared_distances(x, y)
     np.sqrt(distances, out=distances)
-    return np.negative(distances, out=distances)
+    return np.asarray(np.negative(distances, out=distances))
 
 
 class EnergyDistance(SampleMetric):

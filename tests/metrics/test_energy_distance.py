@@ -55,7 +55,7 @@ def test_between_gaussians(d: int, shift: float, sd: float) -> None:
     expected = 2 * mean_norm(shift, np.hypot(1, sd), d) - mean_norm(0, np.sqrt(2) * sd, d) - mean_norm(0, np.sqrt(2), d)
     value, error = estimate(x, y)
     assert abs(value - expected) < 4 * error
-    assert shift == 0 and sd == 1 or expected > 4 * error
+    assert (shift == 0 and sd == 1) or expected > 4 * error
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.3])
