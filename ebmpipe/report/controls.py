@@ -87,7 +87,8 @@ def in_words(dataset: str, found: list[Check]) -> str:
     parts = []
     for control, place, labels in (("data", "first", [c.before_data for c in found]), ("noise", "last", [c.behind_noise for c in found])):
         valued = [of_metric for of_metric in labels if of_metric is not None]
-        parts.append(f"{control} is {place} in {sum(not of_metric for of_metric in valued)} of {len(valued)} metrics")
+        ahead = f"{control} is {place} in {sum(not of_metric for of_metric in valued)} of {len(valued)} metrics"
+        parts.append(ahead if valued else f"{control} has no value in any")
     exceptions = [f"{check.metric} ({check.exceptions})" for check in found if check.exceptions]
     return f"{dataset}: {', '.join(parts)}, ties within two standard errors included; exceptions: {'; '.join(exceptions) or 'none'}."
 

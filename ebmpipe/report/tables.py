@@ -140,7 +140,7 @@ def left_out(comparisons: list[Comparison]) -> str:
     ends = {name for each in comparisons for name in each.ends}
     names = sorted(left - ends)
     neither = f" Numbers that are neither better nor worse ({', '.join(names)}) are in summary.csv." if names else ""
-    return neither + " The ends of brackets are there too." * bool(ends)
+    return neither + " The ends of brackets are in summary.csv." * bool(ends)
 
 
 def markdown(comparisons: list[Comparison]) -> str:

@@ -54,6 +54,8 @@ class Samples(Figure):
         for panel in axes:
             bare(panel)
             panel.set_box_aspect(1)
+        made = f": {context.comparison.made}" if context.comparison.made else ""
+        figure.supxlabel(f"samples of the source {context.comparison.source}{made}", fontsize=7, color=MUTED)
         context.header(figure)
         return figure
 
