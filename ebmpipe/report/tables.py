@@ -21,7 +21,10 @@ RULE = (
     "↓ lower, ↑ higher is better. Bold: the best, and those ranked after it up to, but without, the first that Welch's t-test tells from "
     "the best at the 5 % level (it takes two seeds of each). Controls and labels with a diverged seed do not compete."
 )
-BESIDE = " A row label@{0} is the same models by other samples, of the source {0}; it does not compete."
+BESIDE = {
+    "own": " A row label@own is the same models by the samples of the method's own sampler; it does not compete.",
+    "fresh": " A row label@fresh is the same models by long chains, the same for every method; it does not compete.",
+}
 BRACKETED = " low – high: the value is only known to lie between the two, means over seeds of both ends; it does not compete."
 NOMINAL = (
     "this share of the coordinates of ∇E was clipped along the chains: the temperature, which noise and drift would give them, is nominal"
@@ -131,7 +134,7 @@ def rule(comparisons: list[Comparison], text: str = RULE) -> str:
     """How the tables are to be read."""
     beside = sorted({source_beside(each.source) for each in comparisons if any(row.beside for row in each.rows)})
     bracketed = any(row.cells[metric].interval for each in comparisons for row in each.rows for metric in each.shown)
-    return text + "".join(BESIDE.format(source) for source in beside) + BRACKETED * bracketed
+    return text + "".join(BESIDE[source] for source in beside) + BRACKETED * bracketed
 
 
 def left_out(comparisons: list[Comparison]) -> str:
