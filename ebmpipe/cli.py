@@ -81,6 +81,20 @@ def features(dataset: DatasetOption, results: Results = Path("results"), seed: S
 
 
 @app.command()
+def base(
+    dataset: DatasetOption,
+    results: Results = Path("results"),
+    noise: Annotated[float, typer.Option(min=0, help="Standard deviation of Gaussian noise on the data, in model space.")] = 0.0,
+    seed: Seed = 0,
+) -> None:
+    """Fit the flow at which annealing begins where `evaluation.partition.base` is `flow`."""
+    from ebmpipe.flow_base import fit_base
+
+    card = fit_base(results / "data" / dataset, results / "bases" / dataset, seed, noise)
+    print(f"validation nll {card['nll']['validation']:.2f} nats, of a Gaussian {card['nll_gaussian']['validation']:.2f}")
+
+
+@app.command()
 def train(
     dataset: DatasetOption,
     method: Annotated[str, typer.Option(help="Id of the method, or module:Class; `ebmpipe methods` lists them.")],
@@ -170,12 +184,16 @@ def evaluate(
     """Measure a sampled run."""
     from ebmpipe.config import EvaluationConfig
     from ebmpipe.evaluation import evaluate as run
+    from ebmpipe.layers import merged
     from ebmpipe.runs import RunFolder
+    from ebmpipe.starting_points import starting_point
 
     folder = RunFolder.of(results, dataset, label, seed)
     extractor = results / "features" / dataset
     available = extractor if (extractor / "lenet.json").exists() else None
-    run(folder, results / "data" / dataset, EvaluationConfig.model_validate(parsed(settings)), available, device)
+    config = EvaluationConfig.model_validate(merged(starting_point(dataset).get("evaluation"), parsed(settings)))
+    base = results / "bases" / dataset if config.partition.base == "flow" else None
+    run(folder, results / "data" / dataset, config, available, device, base)
     print(folder / "metrics.json")
 
 

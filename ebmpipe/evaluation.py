@@ -10,11 +10,13 @@ import numpy as np
 import torch
 
 from ebmpipe import registry
+from ebmpipe.bracketing import bracketed, score_of
 from ebmpipe.config import EvaluationConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import on_arrays
 from ebmpipe.features.lenet import load_extractor
 from ebmpipe.files import atomic, read_arrays, write_json
+from ebmpipe.flow_base import load_base
 from ebmpipe.loading import load_run
 from ebmpipe.methods.base import Method, NoEnergy
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable
@@ -99,7 +101,14 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez_compressed(file, **{name: value.astype(np.float32) for name, value in arrays.items()})  # type: ignore[arg-type]
 
 
-def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, features: Path | None = None, device: str = "auto") -> None:
+def evaluate(
+    folder: RunFolder,
+    data_folder: Path,
+    config: EvaluationConfig,
+    features: Path | None = None,
+    device: str = "auto",
+    base: Path | None = None,
+) -> None:
     """Write metrics.json and arrays.npz of a run; of a diverged one every metric says so.
 
     Args:
@@ -108,6 +117,7 @@ def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, fea
         config: what is measured.
         features: folder of the data set's feature network; needed by image metrics.
         device: as in training.
+        base: folder of the data set's flow; needed where annealing begins at one.
     """
     device = choose_device(device)
     with folder.locked():
@@ -121,7 +131,7 @@ def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, fea
         # What an earlier evaluation found does not count for this one.
         if before["stages"].get("sample", {}).get("status", "finished") == "finished" and folder.training_divergence is None:
             reason = None
-            evaluation, method = gather(folder, data, features, device)
+            evaluation, method = gather(folder, data, features, device, config, base)
             try:
                 rows = [row for family in families for row in rows_of(family, evaluation)]
                 arrays = figure_arrays(evaluation, method, config)
@@ -146,8 +156,16 @@ def to_json(row: Measurement) -> dict[str, Any]:
     return {key: getattr(row, key) for key in ("metric", "value", "stderr", "n", "status", "unit", "protocol")}
 
 
-def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str) -> tuple[Evaluation, Method]:
+def gather(
+    folder: RunFolder,
+    data: Prepared,
+    features: Path | None,
+    device: str,
+    config: EvaluationConfig | None = None,
+    base: Path | None = None,
+) -> tuple[Evaluation, Method]:
     """All that metrics may look at, and the method itself."""
+    config = config or EvaluationConfig()
     method = load_run(folder, data, device)
     seed = folder.config.seed
     sources, metadata = read_arrays(folder.verified("samples.safetensors"))
@@ -160,6 +178,7 @@ def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str
         method.energy(torch.from_numpy(test[:1]).float().to(device))
     except NoEnergy:
         energy = None
+    start = load_base(base, data) if base is not None and config.partition.base == "flow" else None
     return Evaluation(
         spec=data.spec,
         test=test,
@@ -169,6 +188,11 @@ def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str
         primary=metadata["primary"],
         rng=lambda name: numpy_generator(seed, "evaluation", name),
         log_unnormalised=energy,
+        score=score_of(method, device) if energy is not None else None,
+        bracket=bracketed(method, start, sources, config.partition, seed, device) if energy is not None else None,
+        smoothed=method.smoothed(torch.from_numpy(test).float(), method.noise_level, torch_generator(0, "evaluation", "smoothed")).numpy()
+        if method.noise_level
+        else None,
         log_partition=method.log_partition(),
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
         features=load_extractor(features) if features is not None else None,

@@ -17,12 +17,13 @@ class Data(Control):
     name = "data"
     revision = 1
     title = "real data"
+    exact_sampler = True
 
     def energy(self, x: Tensor) -> Tensor:
         if self.spec.kind != "density":
             raise NoEnergy("the density of the data is unknown")
         density = registry.load("data", self.spec.name)()
-        return torch.from_numpy(-density.log_density(x.double().cpu().numpy())).to(x)
+        return torch.from_numpy(-density.log_density(x.detach().double().cpu().numpy())).to(x)
 
     def sample(self, n: int, generator: torch.Generator) -> Samples:
         """``n`` examples of the validation split without replacement; all of them if it has fewer."""
