@@ -34,20 +34,22 @@ def score_of(method: Method, device: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def bracketed(
-    method: Method, base: Law | None, samples: Mapping[str, np.ndarray], config: PartitionConfig, seed: int, device: str
+    method: Method, flow: Law | None, samples: Mapping[str, np.ndarray], config: PartitionConfig, seed: int, device: str
 ) -> Callable[[], Bracket]:
     """What estimates log Z of a trained method by annealing, when it is called.
 
     Args:
         method: the method, frozen.
-        base: where the way there starts; None: at the law that its energy tilts.
+        flow: fitted to the data, where ``config`` has annealing begin at one; None if there is none.
         samples: the run's, (n, *event) by source, among which those of its law are where the way back starts.
         config: how.
         seed: of the run.
         device: where.
     """
     own = "the Gaussian base" if method.base.support is None else "the uniform base"
-    start, name = (method.base, own) if base is None else (base.to(device), "a flow fitted to the data")
+    bases: dict[str, Law] = {} if config.base == "flow" else {own: method.base}
+    if flow is not None and config.base != "own":
+        bases["a flow fitted to the data"] = flow.to(device)
 
     def estimate() -> Bracket:
         source = next((name for name in STARTS if name in samples), None)
@@ -57,7 +59,7 @@ def bracketed(
         at = torch.from_numpy(samples[source]).float().to(device)
         with frozen(method):
             try:
-                return bracket(start, method.energy_function(), at, config, generator, method.exact_sampler, name)
+                return bracket(bases, method.energy_function(), at, config, generator, method.exact_sampler)
             except ValueError as reason:
                 raise NotAvailable(reason) from reason
 

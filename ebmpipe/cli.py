@@ -87,7 +87,7 @@ def base(
     noise: Annotated[float, typer.Option(min=0, help="Standard deviation of Gaussian noise on the data, in model space.")] = 0.0,
     seed: Seed = 0,
 ) -> None:
-    """Fit the flow at which annealing begins where `evaluation.partition.base` is `flow`."""
+    """Fit the flow at which annealing begins unless `evaluation.partition.base` is `own`."""
     from ebmpipe.flow_base import fit_base
 
     card = fit_base(results / "data" / dataset, results / "bases" / dataset, seed, noise)
@@ -192,7 +192,7 @@ def evaluate(
     extractor = results / "features" / dataset
     available = extractor if (extractor / "lenet.json").exists() else None
     config = EvaluationConfig.model_validate(merged(starting_point(dataset).get("evaluation"), parsed(settings)))
-    base = results / "bases" / dataset if config.partition.base == "flow" else None
+    base = results / "bases" / dataset if config.partition.base != "own" else None
     run(folder, results / "data" / dataset, config, available, device, base)
     print(folder / "metrics.json")
 

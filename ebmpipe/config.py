@@ -123,20 +123,21 @@ class PartitionConfig(Model):
     """How log Z is estimated where it cannot be integrated, and checked where it can: annealed importance sampling both ways, sequential
     Monte Carlo, importance sampling."""
 
-    base: Literal["own", "flow"] = Field(
+    base: Literal["own", "flow", "shortest"] = Field(
         "own",
-        description="where annealing begins: the law that the energy tilts (Gaussian, or uniform on a box), or a flow fitted to the data",
+        description="where annealing begins: at the law that the energy tilts (Gaussian, or uniform on a box), at a flow fitted to the data, "
+        "or at that of both from which a pilot finds the shorter path",
     )
     base_noise: float = Field(0.0, ge=0, description="standard deviation of Gaussian noise on the data that the flow is fitted to")
     kernel: Literal["hmc", "mala"] = Field("hmc", description="the transitions between levels")
     step_size: float = Field(0.3, gt=0, description="of the kernel, in data units: where its search at every level starts")
     leapfrog_steps: int = Field(3, ge=1, description="of HMC")
     repeats: int = Field(32, ge=2, description="independent estimates, whose spread is the standard error")
-    chains: int = Field(128, ge=2, description="chains of each")
+    chains: int = Field(64, ge=2, description="chains of each")
     pilot_chains: int = Field(512, ge=16, description="chains that find levels and step sizes, and enter no estimate")
     variance: float = Field(0.1, gt=0, description="variance of the logarithm of a weight that is aimed at, in nats²")
     fewest_levels: int = Field(20, ge=1, description="fewest levels")
-    most_levels: int = Field(2000, ge=1, description="most levels, whatever the variance")
+    most_levels: int = Field(1000, ge=1, description="most levels, whatever the variance")
     warm_up: int = Field(20, ge=0, description="transitions of the model's samples before they start the way back")
     resample_below: float = Field(
         0.5, ge=0, le=1, description="sequential Monte Carlo resamples where a smaller share of the chains is effective"
@@ -171,14 +172,13 @@ KINDS: dict[Kind, KindDefaults] = {
         gradient_evaluations=6_000_000,
         network=NetworkConfig(name="mlp", settings={"width": 128, "depth": 2, "gain": 6.0}),
         sampling=SamplingConfig(n=10_000, kernel=KernelConfig(name="mala", settings={"step_size": 0.25})),
-        evaluation=EvaluationConfig(partition=PartitionConfig(variance=0.05)),
     ),
     "vectors": KindDefaults(network=NetworkConfig(name="mlp", settings={"width": 256, "depth": 2})),
     "images": KindDefaults(
         gradient_evaluations=2_500_000,
         network=NetworkConfig(name="conv", settings={"widths": [32, 64, 128]}),
         sampling=SamplingConfig(n=1000, steps=1000, kernel=KernelConfig(name="mala", settings={"step_size": 0.2}), denoise=True),
-        evaluation=EvaluationConfig(partition=PartitionConfig(base="flow", base_noise=0.3, chains=32, variance=0.2)),
+        evaluation=EvaluationConfig(partition=PartitionConfig(base="shortest", base_noise=0.3, chains=32, variance=0.5)),
     ),
 }
 

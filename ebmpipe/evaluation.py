@@ -178,7 +178,7 @@ def gather(
         method.energy(torch.from_numpy(test[:1]).float().to(device))
     except NoEnergy:
         energy = None
-    start = load_base(base, data) if base is not None and config.partition.base == "flow" else None
+    flow = load_base(base, data) if base is not None and config.partition.base != "own" else None
     return Evaluation(
         spec=data.spec,
         test=test,
@@ -189,7 +189,7 @@ def gather(
         rng=lambda name: numpy_generator(seed, "evaluation", name),
         log_unnormalised=energy,
         score=score_of(method, device) if energy is not None else None,
-        bracket=bracketed(method, start, sources, config.partition, seed, device) if energy is not None else None,
+        bracket=bracketed(method, flow, sources, config.partition, seed, device) if energy is not None else None,
         smoothed=method.smoothed(torch.from_numpy(test).float(), method.noise_level, torch_generator(0, "evaluation", "smoothed")).numpy()
         if method.noise_level
         else None,

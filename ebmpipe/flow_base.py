@@ -70,7 +70,7 @@ def fit_base(prepared_folder: Path, out: Path, seed: int, noise: float = 0.0) ->
             torch.nn.utils.clip_grad_norm_(parameters, SETTINGS["gradient_clip"], error_if_nonfinite=True)
             optimiser.step()
             schedule.step()
-            progress.advance({"nll": float(loss)})
+            progress.advance({"nll": loss.item()})
     law.requires_grad_(False)
     about = {
         "revision": REVISION,

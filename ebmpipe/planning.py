@@ -433,10 +433,10 @@ class Plan:
         return revisions
 
     def base_noise(self, dataset: str) -> float | None:
-        """Noise on the data that a flow is fitted to, where annealing begins at one; None where it does not."""
+        """Noise on the data that a flow is fitted to, where annealing may begin at one; None where it does not."""
         settings = self.evaluation_settings(dataset)
         partition, chosen = settings["partition"], settings["metrics"] or self.catalogue["metrics"]
-        return float(partition["base_noise"]) if partition["base"] == "flow" and ANNEALING in chosen else None
+        return float(partition["base_noise"]) if partition["base"] != "own" and ANNEALING in chosen else None
 
     def has_features(self, dataset: str) -> bool:
         """Whether the data set's own classifier serves as feature network: labelled images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from ebmpipe.energies import Energy, Law
 from ebmpipe.partition.annealing import backward, forward
 from ebmpipe.partition.bridge import Bridge
 from ebmpipe.partition.estimates import Estimate, importance
-from ebmpipe.partition.ladder import Ladder, adapted_ladder
+from ebmpipe.partition.ladder import Ladder, NoPath, adapted_ladder
 from ebmpipe.samplers.base import Kernel, run
 from ebmpipe.samplers.hmc import HMC
 from ebmpipe.samplers.mala import MALA
@@ -67,11 +68,30 @@ def transition(config: PartitionConfig) -> Kernel:
     return HMC(config.step_size, config.leapfrog_steps) if config.kernel == "hmc" else MALA(config.step_size)
 
 
-def fitted_ladder(bridge: Bridge, config: PartitionConfig, generator: torch.Generator) -> Ladder:
-    """A ladder on which log w has the variance asked for, by one trial: what chains remember costs levels that no theory foresees."""
+def shortest(bases: Mapping[str, Law], energy: Energy, config: PartitionConfig, generator: torch.Generator) -> tuple[str, Bridge, Ladder]:
+    """The base from which the path to ``energy`` is shortest in thermodynamic length, with path and ladder.
+
+    Raises:
+        NoPath: if there is no path from any.
+        ValueError: if none lives on the energy's support.
+    """
     kernel, limits = transition(config), (config.fewest_levels, config.most_levels)
-    ladder = adapted_ladder(bridge, kernel, config.pilot_chains, generator, config.variance, limits)
-    trial, _ = forward(bridge, ladder, kernel, 1, config.pilot_chains, generator)
+    found: list[tuple[str, Bridge, Ladder]] = []
+    refused: list[str] = []
+    for name, base in bases.items():
+        try:
+            bridge = Bridge(base, energy)
+            found.append((name, bridge, adapted_ladder(bridge, kernel, config.pilot_chains, generator, config.variance, limits)))
+        except ValueError as reason:
+            refused.append(f"from {name}: {reason}")
+    if not found:
+        raise NoPath("; ".join(refused) or "there is no base to anneal from")
+    return min(found, key=lambda each: each[2].length)
+
+
+def tried(bridge: Bridge, ladder: Ladder, config: PartitionConfig, generator: torch.Generator) -> Ladder:
+    """``ladder`` with as many levels as one trial says that the variance asked for takes: what chains remember no theory foresees."""
+    trial, _ = forward(bridge, ladder, transition(config), 1, config.pilot_chains, generator)
     # Of weights whose logarithms are normal, the effective share is exp(-variance).
     found = -math.log(max(trial.ess, 1 / config.pilot_chains))
     if found <= config.variance:
@@ -88,31 +108,29 @@ def drawn(samples: Tensor, n: int, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def bracket(
-    base: Law, energy: Energy, samples: Tensor, config: PartitionConfig, generator: torch.Generator, exact: bool = False, name: str = ""
+    bases: Mapping[str, Law], energy: Energy, samples: Tensor, config: PartitionConfig, generator: torch.Generator, exact: bool = False
 ) -> Bracket:
     """Bracket log Z of ``energy``.
 
     Args:
-        base: normalised law on the same support.
+        bases: normalised laws by what they are called; annealing begins at that with the shortest path.
         energy: E, (n, *event) -> (n,); wrap its module in `ebmpipe.energies.frozen`.
         samples: of the model, (m, *event); as many as needed are drawn from them, each anew where they are too few, and moved on by
             ``config.warm_up`` transitions.
         config: chains, levels, transitions.
         generator: the source of all randomness.
         exact: whether the samples are exact; transitions keep them so.
-        name: the base, in words.
 
     Raises:
-        NoPath: if no ladder leads from the base to the energy.
-        ValueError: if base and energy have different supports.
+        NoPath: if no ladder leads from any base to the energy; it says why.
     """
     kernel, repeats, n = transition(config), config.repeats, config.chains
-    bridge = Bridge(base, energy)
-    ladder = fitted_ladder(bridge, config, generator)
+    name, bridge, ladder = shortest(bases, energy, config, generator)
+    ladder = tried(bridge, ladder, config, generator)
     there, _ = forward(bridge, ladder, kernel, repeats, n, generator)
     smc, _ = forward(bridge, ladder, kernel, repeats, n, generator, config.resample_below)
     starts, _ = run(
         kernel.with_step_size(ladder.step_size(ladder.levels)), energy, drawn(samples, repeats * n, generator), config.warm_up, generator
     )
     back = backward(bridge, ladder, kernel, starts, repeats, generator)
-    return Bracket(there, back, smc, importance(base, energy, repeats, n, generator), ladder.levels, exact, name, config.widest)
+    return Bracket(there, back, smc, importance(bridge.base, energy, repeats, n, generator), ladder.levels, exact, name, config.widest)
