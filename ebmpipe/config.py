@@ -125,8 +125,8 @@ class PartitionConfig(Model):
 
     base: Literal["own", "flow", "shortest"] = Field(
         "own",
-        description="where annealing begins: at the law that the energy tilts (Gaussian, or uniform on a box), at a flow fitted to the data, "
-        "or at that of both from which a pilot finds the shorter path",
+        description="where annealing begins: at the law that the energy tilts (Gaussian, or uniform on a box), at a flow fitted to the "
+        "data, or at that of both from which a pilot finds the shorter path",
     )
     base_noise: float = Field(0.0, ge=0, description="standard deviation of Gaussian noise on the data that the flow is fitted to")
     kernel: Literal["hmc", "mala"] = Field("hmc", description="the transitions between levels")

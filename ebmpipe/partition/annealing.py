@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -102,6 +104,19 @@ def backward(bridge: Bridge, ladder: Ladder, kernel: Kernel, x: Tensor, repeats:
             accepted += acceptance
     cost = len(x) * (1 + (levels - 1) * cost_of_level(kernel))
     return combined(weights.new_zeros(repeats), weights.view(repeats, -1), -1, cost, accepted / max(levels - 1, 1))
+
+
+def tried(bridge: Bridge, ladder: Ladder, kernel: Kernel, n: int, generator: torch.Generator, variance: float, most: int) -> Ladder:
+    """``ladder`` with as many levels, at most ``most``, as a trial of ``n`` chains says that the ``variance`` of log w asked for takes.
+
+    The thermodynamic length foresees the variance only of chains that forget all between two levels.
+    """
+    trial, _ = forward(bridge, ladder, kernel, 1, n, generator)
+    # Of weights whose logarithms are normal, the effective share is exp(-variance).
+    found = -math.log(max(trial.ess, 1 / n))
+    if found <= variance:
+        return ladder
+    return ladder.refined(min(math.ceil(ladder.levels * found / variance), most))
 
 
 def resampled(log_weights: Tensor, which: Tensor, generator: torch.Generator) -> Tensor:

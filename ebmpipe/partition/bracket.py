@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ebmpipe.config import PartitionConfig
 from ebmpipe.energies import Energy, Law
-from ebmpipe.partition.annealing import backward, forward
+from ebmpipe.partition.annealing import backward, forward, tried
 from ebmpipe.partition.bridge import Bridge
 from ebmpipe.partition.estimates import Estimate, importance
 from ebmpipe.partition.ladder import Ladder, NoPath, adapted_ladder
@@ -89,16 +88,6 @@ def shortest(bases: Mapping[str, Law], energy: Energy, config: PartitionConfig, 
     return min(found, key=lambda each: each[2].length)
 
 
-def tried(bridge: Bridge, ladder: Ladder, config: PartitionConfig, generator: torch.Generator) -> Ladder:
-    """``ladder`` with as many levels as one trial says that the variance asked for takes: what chains remember no theory foresees."""
-    trial, _ = forward(bridge, ladder, transition(config), 1, config.pilot_chains, generator)
-    # Of weights whose logarithms are normal, the effective share is exp(-variance).
-    found = -math.log(max(trial.ess, 1 / config.pilot_chains))
-    if found <= config.variance:
-        return ladder
-    return ladder.refined(min(math.ceil(ladder.levels * found / config.variance), config.most_levels))
-
-
 def drawn(samples: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """``n`` of the samples in random order, none twice before every other was taken once."""
     rounds = -(-n // len(samples))
@@ -126,7 +115,7 @@ def bracket(
     """
     kernel, repeats, n = transition(config), config.repeats, config.chains
     name, bridge, ladder = shortest(bases, energy, config, generator)
-    ladder = tried(bridge, ladder, config, generator)
+    ladder = tried(bridge, ladder, kernel, config.pilot_chains, generator, config.variance, config.most_levels)
     there, _ = forward(bridge, ladder, kernel, repeats, n, generator)
     smc, _ = forward(bridge, ladder, kernel, repeats, n, generator, config.resample_below)
     starts, _ = run(

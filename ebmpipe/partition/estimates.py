@@ -43,11 +43,26 @@ def effective(log_weights: Tensor) -> Tensor:
     return log_ess.exp().nan_to_num(0.0)
 
 
+def pooled(each: Tensor) -> tuple[Tensor, Tensor]:
+    """The logarithm of a mean, and its standard error, from the logarithms of independent estimates of it.
+
+    It is the mean of the estimates that is unbiased, not that of their logarithms. The standard error is that of their mean relative to it
+    (delta method).
+
+    Args:
+        each: (…, repeats).
+
+    Returns:
+        Both (…,).
+    """
+    whole = log_mean_exp(each)
+    if each.shape[-1] == 1:
+        return whole, torch.full_like(whole, math.inf)  # one estimate tells nothing of its error
+    return whole, (each - whole[..., None]).exp().std(-1) / math.sqrt(each.shape[-1])
+
+
 def combined(banked: Tensor, log_weights: Tensor, sign: int, cost: int, acceptance: float | None) -> Estimate:
     """The estimate of weights whose mean is Z, or with ``sign`` -1 its inverse.
-
-    The mean over repeats of the weights' means, for it is the mean of weights and not of their logarithms that is unbiased. The standard
-    error is that of the repeats' means relative to their mean (delta method).
 
     Args:
         banked: what each repeat's weights were divided by so far, in logarithms, (repeats,).
@@ -57,10 +72,9 @@ def combined(banked: Tensor, log_weights: Tensor, sign: int, cost: int, acceptan
         acceptance: of the transitions.
     """
     each = banked + log_mean_exp(log_weights)
-    whole = log_mean_exp(each)
-    relative = (each - whole).exp()
-    error = float(relative.std(unbiased=True)) / math.sqrt(len(each)) if len(each) > 1 else math.inf
-    return Estimate(sign * float(whole), error, float(effective(log_weights).mean()), tuple((sign * each).tolist()), cost, acceptance)
+    whole, error = pooled(each)
+    ess = float(effective(log_weights).mean())
+    return Estimate(sign * float(whole), float(error), ess, tuple((sign * each).tolist()), cost, acceptance)
 
 
 @torch.no_grad()
