@@ -112,7 +112,7 @@ class Partition(Figure):
             axes.errorbar(
                 value, place - above, xerr=ERRORS * error, fmt=marker, color=colour, markersize=3.5, fillstyle=full, elinewidth=0.8,
                 markeredgewidth=0.8,
-            )  # type: ignore[arg-type]  # fmt: skip
+            )  # fmt: skip
 
     def names(self, axes: Axes, known: list[Known]) -> None:
         """Label and seed of every line, and its log Z at the right."""
