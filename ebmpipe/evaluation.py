@@ -13,7 +13,8 @@ from ebmpipe import registry
 from ebmpipe.config import EvaluationConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import on_arrays
-from ebmpipe.features.lenet import load_extractor
+from ebmpipe.features.base import FeatureSpace, read_network
+from ebmpipe.features.lenet import LeNet, load_extractor
 from ebmpipe.files import atomic, read_arrays, write_json
 from ebmpipe.loading import load_run
 from ebmpipe.methods.base import Method, NoEnergy
@@ -25,7 +26,9 @@ from ebmpipe.runs import RunFolder
 from ebmpipe.seeding import numpy_generator, torch_generator
 
 #: Bumped when the numerics of this stage change; metrics have revisions of their own.
-EVALUATION_REVISION = 2
+EVALUATION_REVISION = 3
+#: Most test examples, and most samples, whose energies a figure shows.
+SHOWN = 20_000
 LogDensity = Callable[[np.ndarray], np.ndarray]
 
 
@@ -73,8 +76,8 @@ def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConf
     if evaluation.log_unnormalised is None:
         return {}
     energy, generator = evaluation.log_unnormalised, torch_generator(0, "evaluation", "figures")
-    test = torch.from_numpy(evaluation.test).float()
-    samples = evaluation.samples.get("noisy", evaluation.samples[evaluation.primary])
+    test = torch.from_numpy(np.asarray(evaluation.test[:SHOWN])).float()
+    samples = evaluation.samples.get("noisy", evaluation.samples[evaluation.primary])[:SHOWN]
     arrays = {
         "energy_data": -energy(method.smoothed(test, method.noise_level, generator).numpy()),
         "energy_samples": -energy(samples),
@@ -85,8 +88,9 @@ def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConf
             log_z, _ = normalise(evaluation)
         except NotAvailable:
             return arrays
-        centre = (evaluation.test.max(0) + evaluation.test.min(0)) / 2
-        half = 0.6 * float(np.ptp(evaluation.test, axis=0).max())
+        points = np.asarray(evaluation.test)
+        centre = (points.max(0) + points.min(0)) / 2
+        half = 0.6 * float(np.ptp(points, axis=0).max())
         extent = (centre[0] - half, centre[0] + half, centre[1] - half, centre[1] + half)
         names = ("grid_x", "grid_y", "log_density")
         arrays |= dict(zip(names, density_grid(energy, log_z, extent, n=config.grid), strict=True))
@@ -146,15 +150,21 @@ def to_json(row: Measurement) -> dict[str, Any]:
     return {key: getattr(row, key) for key in ("metric", "value", "stderr", "n", "status", "unit", "protocol")}
 
 
+def feature_spaces(folder: Path | None) -> tuple[FeatureSpace, ...]:
+    """The feature networks in ``folder``."""
+    if folder is None:
+        return ()
+    weights = read_network(folder, "lenet")[1]["weights_sha256"]
+    return (FeatureSpace("lenet", LeNet.dimension, weights, "no resizing, not quantised", load_extractor(folder)),)
+
+
 def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str) -> tuple[Evaluation, Method]:
     """All that metrics may look at, and the method itself."""
     method = load_run(folder, data, device)
     seed = folder.config.seed
     sources, metadata = read_arrays(folder.verified("samples.safetensors"))
     # The reference must not depend on the run's seed, or methods would be compared with different data.
-    test, train, validation = (
-        data.model_space(split, numpy_generator(0, "evaluation", split)) for split in ("test", "train", "validation")
-    )
+    test, train, validation = (data.view(split, "evaluation", split) for split in ("test", "train", "validation"))
     energy: LogDensity | None = log_unnormalised(method, device)
     try:
         method.energy(torch.from_numpy(test[:1]).float().to(device))
@@ -165,12 +175,13 @@ def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str
         test=test,
         train=train,
         validation=validation,
-        samples={name: array.astype(np.float64) for name, array in sources.items()},
+        samples=sources,
         primary=metadata["primary"],
         rng=lambda name: numpy_generator(seed, "evaluation", name),
         log_unnormalised=energy,
         log_partition=method.log_partition(),
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
-        features=load_extractor(features) if features is not None else None,
-        extractor="lenet" if features is not None else None,
+        feature_spaces=feature_spaces(features),
+        data_sha256=data.card["data_sha256"],
+        references=features,
     ), method

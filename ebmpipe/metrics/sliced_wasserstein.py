@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ebmpipe.metrics.base import Evaluation, Measurement, MetricInfo, SampleMetric
-from ebmpipe.metrics.estimators.arrays import chunks, equally_many
+from ebmpipe.metrics.estimators.arrays import chunks, equally_many, pixel_protocol
 from ebmpipe.spec import DataSpec
 
 #: Directions drawn.
@@ -32,7 +32,7 @@ class SlicedWasserstein(SampleMetric):
     """Mean Wasserstein-1 distance over random directions (Rabin et al. 2011) between samples and test split."""
 
     name = "sliced_wasserstein"
-    revision = 1
+    revision = 2
     ids: ClassVar[dict[str, MetricInfo]] = {
         "sliced_wasserstein": MetricInfo("data units", "lower", "sliced Wasserstein-1 distance to the test split, 256 directions"),
     }
@@ -47,4 +47,4 @@ class SlicedWasserstein(SampleMetric):
         x, y = equally_many(samples, evaluation, rng, LIMIT)
         distances = sliced_distances(x.reshape(len(x), -1), y.reshape(len(y), -1), directions)
         error = float(distances.std(ddof=1) / np.sqrt(DIRECTIONS))
-        yield self.measured(self.name, float(distances.mean()), len(x), error)
+        yield self.measured(self.name, float(distances.mean()), len(x), error, pixel_protocol(evaluation, len(x), len(y)))

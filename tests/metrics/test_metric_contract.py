@@ -50,7 +50,7 @@ def make(case: tuple[Metric, Maker]) -> Maker:
 def noise_like(evaluation: Evaluation, **fields: Any) -> Evaluation:
     """The same evaluation of a run that learnt nothing: wide noise for samples, and its energy if there was one."""
     rng = np.random.default_rng(5)
-    samples = evaluation.spec.mean + 3 * evaluation.spec.std * rng.standard_normal(evaluation.test.shape)
+    samples = evaluation.spec.mean + evaluation.spec.std * rng.standard_normal(evaluation.test.shape)
     energy = None if evaluation.log_unnormalised is None else lambda x: -(x**2).sum(axis=1) / 18
     return replace(evaluation, samples={"fresh": samples}, log_unnormalised=energy, cache={}, **fields)
 
@@ -96,10 +96,25 @@ def test_the_stream_of_randomness_determines_the_numbers(family: Metric, make: M
 
 def test_inputs_are_left_alone(family: Metric, make: Maker) -> None:
     evaluation = make()
-    arrays = [evaluation.test, evaluation.train, evaluation.samples["fresh"]]
+    arrays = [getattr(split, "values", split) for split in (evaluation.test, evaluation.train, evaluation.samples["fresh"])]
     before = [a.copy() for a in arrays]
     list(family.compute(evaluation))
     assert all(np.array_equal(a, b) for a, b in zip(arrays, before, strict=True))
+
+
+@of_samples
+def test_single_precision_samples_are_as_good(family: SampleMetric, make: Maker) -> None:
+    evaluation = make()
+    single = replace(evaluation, samples={"fresh": evaluation.samples["fresh"].astype(np.float32)}, cache={})
+    for row, other in zip(family.compute(evaluation), family.compute(single), strict=True):
+        assert other.value == pytest.approx(row.value, rel=1e-3, abs=2e-3)
+
+
+def test_image_numbers_say_what_they_may_be_compared_under(family: Metric, make: Maker) -> None:
+    evaluation = make()
+    for row in family.compute(evaluation):
+        assert bool(row.protocol) == (evaluation.spec.kind == "images")
+        assert not row.protocol or f"n = {row.n} samples" in row.protocol
 
 
 @of_samples
@@ -128,9 +143,9 @@ def test_samples_that_are_not_finite_are_refused_alone(family: SampleMetric, mak
 def test_bad_samples_are_refused(family: SampleMetric, make: Maker) -> None:
     evaluation = make()
     with pytest.raises(ValueError, match="event shape"):
-        list(family.compare(evaluation.test[..., :1], evaluation))
+        list(family.compare(np.asarray(evaluation.test)[..., :1], evaluation))
     with pytest.raises(ValueError, match="compared with are not finite"):
-        list(family.compare(evaluation.test, replace(evaluation, test=evaluation.test * np.nan, cache={})))
+        list(family.compare(evaluation.test[:], replace(evaluation, test=np.asarray(evaluation.test) * np.nan, cache={})))
     with pytest.raises(NotAvailable, match="too few"):
         list(family.compare(evaluation.test[:1], evaluation))
     with pytest.raises(NotAvailable, match="no samples"):
