@@ -48,7 +48,7 @@ def make(case: tuple[Metric, Maker]) -> Maker:
 
 
 def noise_like(evaluation: Evaluation, **fields: Any) -> Evaluation:
-    """The same evaluation of a run that learnt nothing: wide noise for samples, and its energy if there was one."""
+    """The same evaluation of a run that learnt nothing: samples of the control `noise`, and a wide energy if there was one."""
     rng = np.random.default_rng(5)
     samples = evaluation.spec.mean + evaluation.spec.std * rng.standard_normal(evaluation.test.shape)
     energy = None if evaluation.log_unnormalised is None else lambda x: -(x**2).sum(axis=1) / 18
