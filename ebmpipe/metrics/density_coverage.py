@@ -19,14 +19,15 @@ NEIGHBOURS = 5
 
 
 def density_and_coverage(x: np.ndarray, y: np.ndarray, k: int = NEIGHBOURS) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Density and coverage of the samples ``x`` (n, d) among the test examples ``y`` (n, d), each with its standard error.
+    """Density and coverage of the samples ``x`` (m, d) among the test examples ``y`` (n, d), each with its standard error.
 
-    The balls about test examples are open and reach to the ``k``-th nearest other one. Both sides are equally many.
+    The balls about test examples are open and reach to the ``k``-th nearest other one.
     """
     x, y, tie = centred(x, y)
     radii = squared_radii(y, k) - tie
-    covered = nearest_points(y, x, len(radii) - 1) <= radii
-    return mean_and_error(coverings(y, x, radii) / k), mean_and_error(covered)
+    density, nearest = coverings(y, x, radii) / k, nearest_points(y, x)
+    covered = nearest <= radii[0]
+    return mean_and_error(density[0], density[1:]), mean_and_error(covered[0], covered[1:], nearest[0] <= radii[1:])
 
 
 class DensityCoverage(PrimaryMetric):

@@ -19,12 +19,13 @@ NEIGHBOURS = 3
 
 
 def share_inside(points: np.ndarray, centres: np.ndarray, k: int = NEIGHBOURS) -> tuple[float, float]:
-    """Share of ``points`` (n, d) that lie in a ball about some of ``centres`` (n, d), and its standard error.
+    """Share of ``points`` (m, d) that lie in a ball about some of ``centres`` (n, d), and its standard error.
 
-    The balls are closed and reach to the ``k``-th nearest other centre. Both sides are equally many.
+    The balls are closed and reach to the ``k``-th nearest other centre.
     """
     points, centres, tie = centred(points, centres)
-    return mean_and_error(coverings(centres, points, squared_radii(centres, k) + tie) > 0)
+    inside = coverings(centres, points, squared_radii(centres, k) + tie) > 0
+    return mean_and_error(inside[0], inside[1:])
 
 
 class PrecisionRecall(PrimaryMetric):

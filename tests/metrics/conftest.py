@@ -69,7 +69,9 @@ def place(x: np.ndarray) -> np.ndarray:
     return np.asarray(40 * flat @ spots.T / np.outer(np.linalg.norm(flat, axis=1), np.linalg.norm(spots, axis=1)))
 
 
-def space_of(extract: Callable[[np.ndarray], np.ndarray] = spectrum, name: str = "lenet", dimension: int = 16, **fields: Any) -> FeatureSpace:
+def space_of(
+    extract: Callable[[np.ndarray], np.ndarray] = spectrum, name: str = "lenet", dimension: int = 16, **fields: Any
+) -> FeatureSpace:
     """A feature space that needs no network."""
     known = {"weights_sha256": "1a2b3c4d" + 56 * "0", "preprocessing": "no resizing, not quantised", "extract": extract}
     return FeatureSpace(name, dimension, **(known | fields))

@@ -162,16 +162,14 @@ def test_kernel_distance_agrees_with_torchmetrics() -> None:
 
 
 def test_both_agree_with_torch_fidelity(space: Space) -> None:
-    fid = pytest.importorskip("torch_fidelity.metric_fid", reason="torch-fidelity is not installed: it would replace torch", exc_type=ImportError)
-    kid = pytest.importorskip("torch_fidelity.metric_kid", reason="torch-fidelity is not installed: it would replace torch", exc_type=ImportError)
+    reason = "torch-fidelity is not installed: it would replace torch"
+    fid, kid = (pytest.importorskip(f"torch_fidelity.metric_{name}", reason=reason, exc_type=ImportError) for name in ("fid", "kid"))
     x, y = correlated(2)
     theirs = [{"mu": side.mean(axis=0), "sigma": np.cov(side, rowvar=False)} for side in (x, y)]
     found = fid.fid_statistics_to_metric(*theirs, verbose=False)["frechet_inception_distance"]
     assert between(statistics(x, space), statistics(y, space)) == pytest.approx(found, rel=1e-6)
-    settings = {"degree": 3, "gamma": None, "coef0": 1}
     value, _ = squared_mmd(gram(polynomial, x), gram(polynomial, y), gram(polynomial, x, y))
-    products = [kid.polynomial_kernel(a, b, *settings.values()) for a, b in ((x, x), (x, y), (y, y))]
-    assert value == pytest.approx(kid.mmd2(products[0], products[1], products[2], mmd_est="unbiased"), rel=1e-6)
+    assert value == pytest.approx(kid.polynomial_mmd(x, y, degree=3, gamma=None, coef0=1), rel=1e-6)
 
 
 # What every family in feature spaces does

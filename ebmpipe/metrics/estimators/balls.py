@@ -1,36 +1,24 @@
 """Balls about feature vectors that reach to their k-th nearest neighbour: which of other vectors lie in them.
 
-Every count is made with all rows, and again with each of some groups of rows left out on both sides, for the jackknife. Row i of either
-side belongs to group i modulo their number. The first axis of what is returned is this *version*: 0 is all rows, 1 + g without group g.
+What is counted is a mean over rows of one side of what the other side, and the balls, say of each. It is counted with all rows, and again
+with each of some groups of rows of one side left out: row i belongs to group i modulo their number. The first axis of what the functions
+here return is this *version*: 0 is all rows, 1 + g without group g.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 
 from ebmpipe.metrics.base import NotAvailable
 from ebmpipe.metrics.estimators.arrays import chunks
 from ebmpipe.metrics.estimators.distances import squared_distances
-from ebmpipe.metrics.estimators.jackknife import GROUPS, group_of, standard_error
+from ebmpipe.metrics.estimators.jackknife import GROUPS, group_of
 
 #: Rows of a matrix of distances that are held at once, few enough that all versions find them in the processor's cache.
 ROWS = 32
 
 #: Squared distances are rounded by this much of the largest squared norm: nearer than that, two are equal.
 TIE = 1e-12
-
-
-def groups_of(n: int, k: int) -> int:
-    """Number of groups in which ``n`` rows are left out.
-
-    Raises:
-        NotAvailable: if too few would be left to have ``k`` neighbours.
-    """
-    if n < k + 2:
-        raise NotAvailable(f"{n} samples are too few for balls of {k} neighbours; {k + 2} are needed")
-    return min(GROUPS, n)
 
 
 def centred(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -42,10 +30,13 @@ def centred(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float
 def squared_radii(x: np.ndarray, k: int) -> np.ndarray:
     """Squared distance of each row of ``x`` (n, d) to its ``k``-th nearest other row, by version, (1 + groups, n).
 
-    Where a row is itself left out, its ball is empty: radius² -∞.
+    Raises:
+        NotAvailable: if there are too few rows for ``k`` neighbours, one being left out.
     """
     n = len(x)
-    groups = groups_of(n, k)
+    if n < k + 2:
+        raise NotAvailable(f"{n} samples are too few for balls of {k} neighbours; {k + 2} are needed")
+    groups = min(GROUPS, n)
     group = group_of(n, groups)
     reach = min(n - 1, k + -(-n // groups))  # so many nearest hold k that are not of one group
     radii = np.empty((1 + groups, n))
@@ -59,22 +50,25 @@ def squared_radii(x: np.ndarray, k: int) -> np.ndarray:
         radii[0, part] = found[:, k - 1]
         for left in range(groups):
             place = (np.cumsum(theirs != left, axis=1) == k).argmax(axis=1)
-            radii[1 + left, part] = np.where(group[part] == left, -np.inf, found[np.arange(len(found)), place])
+            radii[1 + left, part] = found[np.arange(len(found)), place]
     return radii
 
 
 def coverings(centres: np.ndarray, points: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """In how many of the balls about ``centres`` (n, d) each of ``points`` (m, d) lies, by version, (1 + groups, m)."""
+    """In how many of the balls about ``centres`` (n, d) each of ``points`` (m, d) lies, by version of the centres, (1 + groups, m)."""
+    group = group_of(len(centres), len(radii) - 1)
+    reaches = [radii[0], *(np.where(group == left, -np.inf, radius) for left, radius in enumerate(radii[1:]))]
     counts = np.empty((len(radii), len(points)), dtype=np.int64)
     for part in chunks(len(points), ROWS):
         squares = squared_distances(points[part], centres)
-        for version, reach in enumerate(radii):
+        for version, reach in enumerate(reaches):
             counts[version, part] = np.bitwise_count(np.packbits(squares <= reach, axis=1)).sum(axis=1)
     return counts
 
 
-def nearest_points(centres: np.ndarray, points: np.ndarray, groups: int) -> np.ndarray:
-    """Squared distance of each of ``centres`` (n, d) to the nearest of ``points`` (m, d), by version, (1 + groups, n)."""
+def nearest_points(centres: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Squared distance of each of ``centres`` (n, d) to the nearest of ``points`` (m, d), by version of the points, (1 + groups, n)."""
+    groups = min(GROUPS, len(points))
     nearest = np.empty((groups, len(centres)))
     for part in chunks(len(centres), ROWS):
         squares = squared_distances(centres[part], points)
@@ -84,14 +78,21 @@ def nearest_points(centres: np.ndarray, points: np.ndarray, groups: int) -> np.n
     return np.stack([nearest.min(axis=0), *without])
 
 
-def kept(n: int, groups: int) -> Iterator[np.ndarray]:
-    """Which of ``n`` rows each version has, as masks."""
-    group = group_of(n, groups)
-    yield np.ones(n, dtype=bool)
-    yield from (group != left for left in range(groups))
+def mean_and_error(of_rows: np.ndarray, *left_out: np.ndarray) -> tuple[float, float]:
+    """Mean of a quantity of each row, (n,), and its standard error.
 
+    Args:
+        of_rows: the quantity, with everything that it depends on.
+        left_out: for each side that the quantity depends on beside its row, the same with one group of that side left out at a time,
+            (groups, n).
 
-def mean_and_error(of_rows: np.ndarray) -> tuple[float, float]:
-    """Mean over the rows that there are of a quantity (1 + groups, n) by version, and its standard error by the jackknife."""
-    means = np.array([row[mask].mean() for row, mask in zip(of_rows, kept(of_rows.shape[1], len(of_rows) - 1), strict=True)])
-    return float(means[0]), standard_error(means[1:])
+    The error has one part from the rows and one from each side. The latter is a grouped jackknife of the mean, from which the share of the
+    rows' own randomness is taken, which the first part already has: otherwise the error comes out up to twice too large.
+    """
+    n = len(of_rows)
+    variance = float(np.var(of_rows, ddof=1)) / n
+    for left in left_out:
+        moved = left.astype(np.float64) - left.mean(axis=0)
+        of_side = (moved.mean(axis=1) ** 2 - moved.var(axis=1, ddof=1) / n).sum() * (len(left) - 1) / len(left)
+        variance += max(float(of_side), 0.0)
+    return float(of_rows.mean()), float(np.sqrt(variance))

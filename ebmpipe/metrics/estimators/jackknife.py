@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Groups that are left out in turn, of both sides at once.
+#: Groups that are left out in turn.
 GROUPS = 20
 
 
