@@ -19,13 +19,24 @@ import pandas as pd
 from ebmpipe import registry
 from ebmpipe.metrics.base import MetricInfo
 from ebmpipe.report.numbers import Quantity, quantity
+from ebmpipe.report.protocols import of_metrics
 
 #: How metrics of long chains end, where those are not what bare metrics are about.
 LONG_RUN = "@long_run"
 #: What decides the order of the rows: the first of these that at least half of the competing labels have. ``*`` is any ending.
 HEADLINES = ("nll_gap", "fid", "frechet_*", "nll", "bits_per_dim", "mmd", "sliced_wasserstein", "energy_distance", "kid", "kernel_*")
 #: Columns that follow the headline, in this order; the others follow by name.
-ORDER = (*HEADLINES, "nll_best_temperature", "nn_distance_ratio", "precision", "recall", "density", "coverage", "mode_weight_error")
+ORDER = (
+    *HEADLINES,
+    "nll_best_temperature",
+    "nn_distance_ratio",
+    "inception_score",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "mode_weight_error",
+)
 COSTS = ("gradient_evaluations", "train_s", "training_flops")
 LEVEL = 0.05
 
@@ -92,12 +103,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One data set: its metrics in the order of their columns, and its rows from best to worst between the controls."""
+    """One data set: its metrics in the order of their columns, and its rows from best to worst between the controls.
+
+    ``protocols`` says what the numbers of a metric may be compared under, of those that say so.
+    """
 
     dataset: str
     metrics: dict[str, MetricInfo]
     headline: str | None
     rows: tuple[Row, ...]
+    protocols: dict[str, str] = field(default_factory=dict)
 
     @property
     def shown(self) -> list[str]:
@@ -226,7 +241,9 @@ def compare_one(dataset: str, metrics: pd.DataFrame, compute: pd.DataFrame, know
         first = {"data": 0, None: 1 if row.competes else 2, "noise": 3}[row.control]
         return first, mean is None, sign * (mean or 0.0)
 
-    return Comparison(dataset, {name: infos[name] for name in names}, headline, tuple(sorted(rows, key=order)))
+    stated = of_metrics(metrics)
+    protocols = {name: stated[name] for name in names if name in stated}
+    return Comparison(dataset, {name: infos[name] for name in names}, headline, tuple(sorted(rows, key=order)), protocols)
 
 
 def compare(metrics: pd.DataFrame, compute: pd.DataFrame) -> list[Comparison]:

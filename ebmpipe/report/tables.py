@@ -9,6 +9,7 @@ import pandas as pd
 
 from ebmpipe.report.dialects import HTML, LATEX, MARKDOWN, Dialect
 from ebmpipe.report.numbers import letters, significant
+from ebmpipe.report.protocols import sharing
 from ebmpipe.report.ranking import COSTS, LONG_RUN, Cell, Comparison, Row
 
 ARROWS = {"lower": " ↓", "higher": " ↑", None: ""}
@@ -108,9 +109,11 @@ def table(comparison: Comparison, dialect: Dialect, foot: str = "") -> str:
     metrics = [column_title(metric, comparison) for metric in comparison.shown]
     head = ["method", "finished", *metrics, *["temperature"] * comparison.heated, *(COST_TITLES[key] for key in COSTS)]
     body = list(body_of(comparison, dialect, notes))
-    absent = [dialect.text(f"{metric} is {reason}") for metric, reason in comparison.absent.items()]
-    title = dialect.name(comparison.dataset)
-    return dialect.table(title, [dialect.text(cell) for cell in head], body, notes.lines(dialect) + absent, dialect.text(foot))
+    lost = {reason: ", ".join(names) + (" is" if len(names) == 1 else " are") for reason, names in sharing(comparison.absent).items()}
+    stated = sharing({metric: text for metric, text in comparison.protocols.items() if metric in comparison.shown})
+    lines = [f"{names} {reason}" for reason, names in lost.items()] + [f"{', '.join(names)}: {text}" for text, names in stated.items()]
+    below = notes.lines(dialect) + [dialect.text(line) for line in lines]
+    return dialect.table(dialect.name(comparison.dataset), [dialect.text(cell) for cell in head], body, below, dialect.text(foot))
 
 
 def rule(comparisons: list[Comparison], text: str = RULE) -> str:

@@ -90,6 +90,7 @@ def run(
     stderr: float | None = None,
     temperature: float = 1.0,
     clipped: float = 0.0,
+    protocols: Mapping[str, str] | None = None,
 ) -> Path:
     """One run folder. A metric's value is a number, or the text of its status.
 
@@ -122,6 +123,8 @@ def run(
         status = "diverged" if diverged else "ok" if number is not None else str(value)
         error, unit = None if number is None else stderr, "nats" if "nll" in metric else ""
         rows.append({"metric": metric, "value": number, "stderr": error, "n": 1000, "status": status, "unit": unit})
+        if protocols and metric in protocols:
+            rows[-1]["protocol"] = protocols[metric]
     write_json(folder / "metrics.json", {"status": ledger["status"], "rows": rows})
     lines = {} if history is None else dict(history)
     with (folder / "history.csv").open("w") as file:

@@ -142,6 +142,7 @@ def every_table():
         "summary.md",
         "summary.tex",
         "compute.csv",
+        "protocols.csv",
     )
     return [f"{RESULTS}/tables/{table}" for table in tables]
 
