@@ -66,6 +66,13 @@ def test_ids_are_well_formed_and_belong_to_one_family() -> None:
     assert all(info.description for family in FAMILIES.values() for info in family.ids.values())
 
 
+def test_every_id_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs/metrics.md").read_text(encoding="utf-8")
+    ids = [i for family in FAMILIES.values() for i in family.ids]
+    assert [i for i in ids if f"`{i}`" not in text and f"`{i.split('_')[0]}_<network>`" not in text] == []
+    assert [name for name in FAMILIES if f"\n## {name}\n" not in text] == []
+
+
 def test_declared_ids_are_yielded_once_with_their_unit(family: Metric, make: Maker) -> None:
     rows = list(family.compute(make()))
     assert sorted(row.metric for row in rows) == sorted(family.reports(make())) == sorted(family.ids)
