@@ -14,8 +14,8 @@ from ebmpipe.metrics.estimators.arrays import chunks
 from ebmpipe.metrics.estimators.distances import squared_distances
 from ebmpipe.metrics.estimators.jackknife import GROUPS, group_of
 
-#: Rows of a matrix of distances that are held at once, few enough that all versions find them in the processor's cache.
-ROWS = 32
+#: Rows of a matrix of distances that are held at once, and that are compared with all versions at once, while they are in the cache.
+ROWS, CACHED = 512, 32
 
 #: Squared distances are rounded by this much of the largest squared norm: nearer than that, two are equal.
 TIE = 1e-12
@@ -61,8 +61,10 @@ def coverings(centres: np.ndarray, points: np.ndarray, radii: np.ndarray) -> np.
     counts = np.empty((len(radii), len(points)), dtype=np.int64)
     for part in chunks(len(points), ROWS):
         squares = squared_distances(points[part], centres)
-        for version, reach in enumerate(reaches):
-            counts[version, part] = np.bitwise_count(np.packbits(squares <= reach, axis=1)).sum(axis=1)
+        for near in chunks(len(squares), CACHED):
+            rows = slice(part.start + near.start, part.start + near.stop)
+            for version, reach in enumerate(reaches):
+                counts[version, rows] = np.bitwise_count(np.packbits(squares[near] <= reach, axis=1)).sum(axis=1)
     return counts
 
 
