@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+import sys
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +135,27 @@ def pictures() -> Callable[..., Evaluation]:
 def space() -> Callable[..., FeatureSpace]:
     """Makes a feature space of a function of images, without a network."""
     return space_of
+
+
+@pytest.fixture
+def fidelity(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Imports a module of torch-fidelity's formulas, from beside the environment's packages or from among them.
+
+    Neither the package nor its `utils` is run: both import torchvision, which the formulas do without.
+    """
+    beside = Path(sys.prefix) / "no-deps" / "torch_fidelity"
+    spec = None if beside.is_dir() else importlib.util.find_spec("torch_fidelity")
+    places = [str(beside)] if beside.is_dir() else list(spec.submodule_search_locations or ()) if spec else []
+    if not places:
+        pytest.skip("torch-fidelity is not installed: `make environment`")
+    package, utils = types.ModuleType("torch_fidelity"), types.ModuleType("torch_fidelity.utils")
+    package.__path__ = places
+    utils.__getattr__ = lambda name: None  # type: ignore[method-assign]
+    for name in [one for one in sys.modules if one.partition(".")[0] == "torch_fidelity"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", package)
+    monkeypatch.setitem(sys.modules, "torch_fidelity.utils", utils)
+
+    yield lambda name: importlib.import_module(f"torch_fidelity.{name}")
+    for name in [one for one in sys.modules if one.partition(".")[0] == "torch_fidelity"]:
+        del sys.modules[name]

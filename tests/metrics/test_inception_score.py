@@ -71,12 +71,10 @@ def test_agrees_with_torchmetrics() -> None:
     assert (ours.mean(), ours.std(ddof=1)) == pytest.approx((float(mean), float(spread)), rel=1e-6)
 
 
-def test_agrees_with_torch_fidelity() -> None:
-    reason = "torch-fidelity is not installed: it would replace torch"
-    theirs = pytest.importorskip("torch_fidelity.metric_isc", reason=reason, exc_type=ImportError)
+def test_agrees_with_torch_fidelity(fidelity: Callable[[str], Any]) -> None:
     torch = pytest.importorskip("torch")
     logits = 3 * np.random.default_rng(0).standard_normal((503, 12))
-    found = theirs.isc_features_to_metric(torch.from_numpy(logits), splits=SPLITS, shuffle=False)
+    found = fidelity("metric_isc").isc_features_to_metric(torch.from_numpy(logits), splits=SPLITS, shuffle=False)
     assert scores(logits).mean() == pytest.approx(found["inception_score_mean"], rel=1e-6)
 
 
