@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ebmpipe.features.base import FeatureSpace
 from ebmpipe.metrics.base import Evaluation
 from ebmpipe.metrics.density_coverage import DensityCoverage, density_and_coverage
 from ebmpipe.metrics.estimators.balls import coverings, mean_and_error, nearest_points, squared_radii
+from ebmpipe.metrics.estimators.feature_metric import NO_SPACE
 from ebmpipe.metrics.precision_recall import PrecisionRecall, share_inside
 
 Maker = Callable[..., Evaluation]
@@ -137,6 +139,21 @@ def test_too_few_samples_for_neighbours_are_no_number(pictures: Maker, family: t
     assert {row.status for row in family().compute(pictures(samples[:least]))} == {"ok"}
     refused = f"not available: {least - 1} samples are too few for balls of {least - 2} neighbours; {least} are needed"
     assert {row.status for row in family().compute(pictures(samples[: least - 1]))} == {refused}
+
+
+@pytest.mark.parametrize("family", [PrecisionRecall, DensityCoverage])
+def test_what_has_no_number_says_why(pictures: Maker, space: Callable[..., FeatureSpace], family: type[PrecisionRecall]) -> None:
+    def statuses(evaluation: Evaluation) -> set[str]:
+        return {row.status for row in family().compute(evaluation)}
+
+    alike = np.repeat(pictures().test[:1], 100, axis=0)
+    assert statuses(pictures(alike)) == {"not available: the features of the samples have no variance"}
+    assert statuses(pictures(test=alike)) == {"not available: the features of the test examples have no variance"}
+    broken = space(lambda x: np.full((len(x), 16), np.nan))
+    assert statuses(pictures(feature_spaces=(broken,))) == {"not available: lenet features of the samples are not finite"}
+    assert statuses(pictures(feature_spaces=())) == {f"not available: {NO_SPACE}"}
+    with pytest.raises(ValueError, match="features of shape"):
+        list(family().compute(pictures(feature_spaces=(space(lambda x: x),))))
 
 
 def test_only_the_primary_space_counts(pictures: Maker) -> None:
