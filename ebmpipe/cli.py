@@ -161,21 +161,55 @@ def sample(
 @app.command()
 def evaluate(
     dataset: DatasetOption,
-    label: Label,
+    label: Annotated[str, typer.Option(help="Row of the tables: the sampled run that is to be measured.")] = "",
     seed: Seed = 0,
     settings: Json = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(help="In place of a run, samples made elsewhere: .npy, .npz, .safetensors, or .csv of vectors; shape (n, *event)."),
+    ] = None,
+    given_range: Annotated[
+        str | None,
+        typer.Option("--range", help="Of samples of images: model ([-1, 1]; floats by default), unit ([0, 1]), levels (integers)."),
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Name of the array, where the file of samples has several.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="An energy trained elsewhere: a run's model.safetensors or folder, or weights of a network.")
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="Of weights: the network as JSON; its name may be module:Class.")] = None,
+    base: Annotated[str | None, typer.Option(help="Of weights: gaussian (E = network + base, by default) or none (E = network).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json of work made elsewhere; by default external/<name>.")] = None,
     results: Results = Path("results"),
     device: Device = "auto",
 ) -> None:
-    """Measure a sampled run."""
-    from ebmpipe.config import EvaluationConfig
+    """Measure a sampled run, or score samples and models that were made elsewhere."""
+    from ebmpipe.config import EvaluationConfig, NetworkConfig
+
+    extractor = results / "features" / dataset
+    available = extractor if (extractor / "lenet.json").exists() else None
+    config = EvaluationConfig.model_validate(parsed(settings))
+    for_samples, for_model, foreign = (given_range, key), (network, base), samples is not None or model is not None
+    if foreign == bool(label):
+        raise typer.BadParameter("say what to measure: a run by --label, or work made elsewhere by --samples FILE, --model FILE or both")
+    if (samples is None and any(for_samples)) or (model is None and any(for_model)) or (not foreign and out):
+        raise typer.BadParameter("--range and --key are for --samples, --network and --base for --model, and --out for either")
+    if base not in (None, "gaussian", "none"):
+        raise typer.BadParameter(f"--base {base}: choose gaussian or none")
+    if foreign:
+        from ebmpipe.scoring import score
+
+        path, table = score(
+            dataset, results, config, samples=samples, given_range=given_range, key=key, model=model,
+            network=None if network is None else NetworkConfig.model_validate(parsed(network)), base=base,  # type: ignore[arg-type]
+            features=available, out=out, seed=seed, device=device,
+        )  # fmt: skip
+        print(table, path, sep="\n")
+        return
     from ebmpipe.evaluation import evaluate as run
     from ebmpipe.runs import RunFolder
 
     folder = RunFolder.of(results, dataset, label, seed)
-    extractor = results / "features" / dataset
-    available = extractor if (extractor / "lenet.json").exists() else None
-    run(folder, results / "data" / dataset, EvaluationConfig.model_validate(parsed(settings)), available, device)
+    run(folder, results / "data" / dataset, config, available, device)
     print(folder / "metrics.json")
 
 

@@ -101,8 +101,8 @@ class RunConfig(Model):
 
 
 class SamplingConfig(Model):
-    """Fresh samples: long chains started from the broad Gaussian base, the same for every method. A method that has a sampler of its own is
-    judged by that, and by these chains as the source `long_run`."""
+    """Fresh samples: long chains started from the broad Gaussian base, the same for every method. What a method's own sampler draws stands
+    beside them, as the source `own`."""
 
     n: int = Field(5000, ge=1, description="samples per source")
     steps: int = Field(500, ge=1, description="steps of each chain")
@@ -145,9 +145,18 @@ KINDS: dict[Kind, KindDefaults] = {
 }
 
 
+#: Where samples of a run can come from; see `ebmpipe.sampling.draw`.
+Source = Literal["fresh", "own", "noisy", "noisy_own", "persistent"]
+
+
 class EvaluationConfig(Model):
     """What is measured."""
 
+    source: Source = Field(
+        "fresh",
+        description="the samples that bare metric ids are about, the same for every method: fresh, own (of a method's own sampler), "
+        "persistent (chains of training), noisy or noisy_own (fresh or own ones before the denoising jump); others are `metric@source`",
+    )
     metrics: list[str] | None = Field(None, description="families of metrics; null: every one that applies")
     grid: int = Field(200, ge=20, description="points per side of the density pictures")
 

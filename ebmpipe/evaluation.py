@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import numpy as np
 import torch
 
 from ebmpipe import registry
-from ebmpipe.config import EvaluationConfig
+from ebmpipe.config import EvaluationConfig, Source
 from ebmpipe.data.prepared import Prepared
-from ebmpipe.energies import on_arrays
+from ebmpipe.energies import Energy, on_arrays
 from ebmpipe.features.base import FeatureSpace, read_network
 from ebmpipe.features.lenet import LeNet, load_extractor
 from ebmpipe.files import atomic, read_arrays, write_json
@@ -23,6 +24,7 @@ from ebmpipe.metrics.quadrature import density_grid, normalise
 from ebmpipe.optimisation import Diverged
 from ebmpipe.provenance import Stopwatch, choose_device
 from ebmpipe.runs import RunFolder
+from ebmpipe.sampling import BEFORE_JUMP
 from ebmpipe.seeding import numpy_generator, torch_generator
 
 #: Bumped when the numerics of this stage change; metrics have revisions of their own.
@@ -32,15 +34,15 @@ SHOWN = 20_000
 LogDensity = Callable[[np.ndarray], np.ndarray]
 
 
-def log_unnormalised(method: Method, device: str) -> LogDensity:
-    """-E of a trained method as a function of numpy arrays (n, *event) -> (n,) float64; -inf is a density of zero.
+def log_unnormalised(energy: Energy, device: str) -> LogDensity:
+    """-E as a function of numpy arrays (n, *event) -> (n,) float64; -inf is a density of zero.
 
     It raises `Diverged` where E is NaN or -inf: no density has those.
     """
-    energy = on_arrays(method.energy, device)
+    on_numpy = on_arrays(energy, device)
 
     def evaluate_(x: np.ndarray) -> np.ndarray:
-        values = energy(x)
+        values = on_numpy(x)
         if lost := int((np.isnan(values) | (values == -np.inf)).sum()):
             raise Diverged(f"the energy is not finite at {lost} of {len(values)} points")
         return -values
@@ -67,6 +69,11 @@ def rows_of(family: Metric, evaluation: Evaluation) -> list[Measurement]:
         return list(family.unavailable(reason, evaluation))
 
 
+def measured(families: list[Metric], evaluation: Evaluation) -> list[Measurement]:
+    """What all families come to."""
+    return [row for family in families for row in rows_of(family, evaluation)]
+
+
 def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConfig) -> dict[str, np.ndarray]:
     """Energies of data, samples and noise, and in 2-D the normalised log-density on a grid; what has no value is absent.
 
@@ -77,12 +84,14 @@ def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConf
         return {}
     energy, generator = evaluation.log_unnormalised, torch_generator(0, "evaluation", "figures")
     test = torch.from_numpy(np.asarray(evaluation.test[:SHOWN])).float()
-    samples = evaluation.samples.get("noisy", evaluation.samples[evaluation.primary])[:SHOWN]
+    source = evaluation.primary
+    samples = evaluation.samples.get(BEFORE_JUMP.get(source, source), evaluation.samples.get(source))
     arrays = {
         "energy_data": -energy(method.smoothed(test, method.noise_level, generator).numpy()),
-        "energy_samples": -energy(samples),
         "energy_noise": -energy(method.base.sample(len(test), generator).numpy()),
     }
+    if samples is not None:
+        arrays["energy_samples"] = -energy(samples[:SHOWN])
     if evaluation.spec.kind == "density":
         try:
             log_z, _ = normalise(evaluation)
@@ -125,9 +134,9 @@ def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, fea
         # What an earlier evaluation found does not count for this one.
         if before["stages"].get("sample", {}).get("status", "finished") == "finished" and folder.training_divergence is None:
             reason = None
-            evaluation, method = gather(folder, data, features, device)
+            evaluation, method = gather(folder, data, features, device, config.source)
             try:
-                rows = [row for family in families for row in rows_of(family, evaluation)]
+                rows = measured(families, evaluation)
                 arrays = figure_arrays(evaluation, method, config)
             except Diverged as divergence:
                 reason, arrays = f"evaluation: {divergence}", {}
@@ -136,7 +145,7 @@ def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, fea
         status = "finished" if reason is None else "diverged"
         write_json(folder / "metrics.json", {"status": status, "rows": [to_json(row) for row in rows]})
         write_npz(folder / "arrays.npz", arrays)
-        folder.record("evaluate", stopwatch.record(), status, reason)
+        folder.record("evaluate", stopwatch.record() | {"source": config.source}, status, reason)
 
 
 def to_json(row: Measurement) -> dict[str, Any]:
@@ -158,30 +167,65 @@ def feature_spaces(folder: Path | None) -> tuple[FeatureSpace, ...]:
     return (FeatureSpace("lenet", LeNet.dimension, weights, "no resizing, not quantised", load_extractor(folder)),)
 
 
-def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str) -> tuple[Evaluation, Method]:
-    """All that metrics may look at, and the method itself."""
-    method = load_run(folder, data, device)
-    seed = folder.config.seed
-    sources, metadata = read_arrays(folder.verified("samples.safetensors"))
+@dataclass(frozen=True)
+class Scored:
+    """What is scored, whoever trained or drew it.
+
+    Attributes:
+        samples: arrays (n, *event) in model space, by source.
+        source: that which bare metric ids are about.
+        energy: E in nats, (n, *event) -> (n,); None if there is none.
+        log_partition: log Z of E in nats as training estimated it, and its standard error.
+        seed: root of the metrics' randomness.
+    """
+
+    samples: Mapping[str, np.ndarray]
+    source: str
+    energy: Energy | None = None
+    log_partition: tuple[float, float] | None = None
+    seed: int = 0
+
+    @classmethod
+    def of(cls, method: Method, samples: Mapping[str, np.ndarray], source: str, seed: int, device: str) -> Scored:
+        """A trained method with its samples."""
+        energy: Energy | None = method.energy_function()
+        try:
+            method.energy(torch.full((1, *method.spec.shape), method.spec.mean, device=device))
+        except NoEnergy:
+            energy = None
+        return cls(samples, source, energy, method.log_partition(), seed)
+
+
+def evaluation_of(scored: Scored, data: Prepared, features: Path | None, device: str) -> Evaluation:
+    """All that metrics may look at.
+
+    Args:
+        scored: what is scored.
+        data: the prepared data set that it is compared with.
+        features: folder of the data set's feature network; needed by image metrics.
+        device: where the energy lives.
+    """
     # The reference must not depend on the run's seed, or methods would be compared with different data.
     test, train, validation = (data.view(split, "evaluation", split) for split in ("test", "train", "validation"))
-    energy: LogDensity | None = log_unnormalised(method, device)
-    try:
-        method.energy(torch.from_numpy(test[:1]).float().to(device))
-    except NoEnergy:
-        energy = None
     return Evaluation(
         spec=data.spec,
         test=test,
         train=train,
         validation=validation,
-        samples=sources,
-        primary=metadata["primary"],
-        rng=lambda name: numpy_generator(seed, "evaluation", name),
-        log_unnormalised=energy,
-        log_partition=method.log_partition(),
+        samples=scored.samples,
+        primary=scored.source,
+        rng=lambda name: numpy_generator(scored.seed, "evaluation", name),
+        log_unnormalised=None if scored.energy is None else log_unnormalised(scored.energy, device),
+        log_partition=scored.log_partition,
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
         feature_spaces=feature_spaces(features),
         data_sha256=data.card["data_sha256"],
         references=features,
-    ), method
+    )
+
+
+def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str, source: Source = "fresh") -> tuple[Evaluation, Method]:
+    """All that metrics may look at of a run, and the method itself."""
+    method = load_run(folder, data, device)
+    samples, _ = read_arrays(folder.verified("samples.safetensors"))
+    return evaluation_of(Scored.of(method, samples, source, folder.config.seed, device), data, features, device), method

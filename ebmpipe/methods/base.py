@@ -49,6 +49,7 @@ class Samples:
 
     Attributes:
         x: the samples.
+        sampler: what drew them, in a word or two.
         before: the same chains before the denoising jump, if there was one.
         acceptance: mean acceptance probability, None where nothing is rejected.
         sampler_steps: steps of each chain.
@@ -58,6 +59,7 @@ class Samples:
     """
 
     x: Tensor
+    sampler: str = "long chains"
     before: Tensor | None = None
     acceptance: float | None = None
     sampler_steps: int = 0
@@ -256,11 +258,11 @@ class Method(nn.Module, ABC):
             notes=notes,
         )
 
-    def own_samples(self, n: int, generator: torch.Generator) -> tuple[str, Samples] | None:
-        """Samples by the method's own sampler, and what that source is called; None if it has no other than long chains.
+    def own_samples(self, n: int, generator: torch.Generator) -> Samples | None:
+        """Samples by the method's own sampler, which they name (`Samples.sampler`); None if it has no other than long chains.
 
-        They are then the run's primary ones, and those of `sample` stand beside them as ``long_run``. Like those, they end with the
-        denoising jump, the positions before it being in `Samples.before`.
+        They are the source ``own``, beside those of `sample`, by which all methods are compared. Like those, they end with the denoising
+        jump, the positions before it being in `Samples.before`.
         """
         return None
 

@@ -30,4 +30,4 @@ class Data(Control):
         rng = np.random.default_rng(seed)
         data = Prepared(self.spec.folder).model_space("validation", rng)
         chosen = rng.permutation(len(data))[:n]
-        return Samples(torch.from_numpy(data[chosen]).float())
+        return Samples(torch.from_numpy(data[chosen]).float(), "held-out data")

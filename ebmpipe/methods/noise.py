@@ -25,4 +25,4 @@ class Noise(Control):
 
     def sample(self, n: int, generator: torch.Generator) -> Samples:
         """``n`` independent draws."""
-        return Samples(self.base.sample(n, generator))
+        return Samples(self.base.sample(n, generator), "draws of the base")

@@ -65,7 +65,7 @@ class Evaluation:
         train: the training split, for memorisation checks.
         validation: the validation split, for what is fitted to held-out data; empty if there is none.
         samples: the run's samples by source, float32 or float64.
-        primary: the source behind a bare metric id.
+        primary: the source behind a bare metric id, the same for all runs on a data set; a run may lack it.
         log_unnormalised: (n, *event) -> (n,) log p up to a constant, i.e. -E, float64; None if the run has no energy.
         log_partition: log Z of that energy in nats as training estimated it, and its standard error; None if it did not.
         density: the true density, if the data set has one.
@@ -157,7 +157,7 @@ class SampleMetric(Metric):
 
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         if evaluation.primary not in evaluation.samples:
-            raise NotAvailable("the run has no samples")
+            yield from self.unavailable(f"the run has no samples of the source {evaluation.primary}", evaluation)
         for source, samples in evaluation.samples.items():
             try:
                 measurements = list(self.compare(samples, evaluation))

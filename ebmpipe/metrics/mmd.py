@@ -10,7 +10,7 @@ import numpy as np
 from ebmpipe.metrics.base import Evaluation, Events, Measurement, MetricInfo, NotAvailable, SampleMetric
 from ebmpipe.metrics.estimators.arrays import checked, pixel_protocol, subsample, test_examples
 from ebmpipe.metrics.estimators.distances import squared_distances
-from ebmpipe.metrics.estimators.two_sample import Gram, Kernel, gram, squared_mmd
+from ebmpipe.metrics.estimators.two_sample import Kernel, gram, kept_gram, squared_mmd
 from ebmpipe.spec import DataSpec
 
 #: Most samples, and most test examples.
@@ -70,13 +70,6 @@ class MMD(SampleMetric):
         if not median > 0:
             raise NotAvailable("the test examples are all alike")
         kernel = gaussian_mixture(median)
-        value, error = squared_mmd(gram(kernel, x), self._within_test(kernel, y, evaluation), gram(kernel, x, y))
+        within = kept_gram(kernel, y, evaluation.cache, self.name)
+        value, error = squared_mmd(gram(kernel, x), within, gram(kernel, x, y))
         yield self.measured("mmd", value, len(x), error, pixel_protocol(evaluation, len(x), len(y)))
-
-    def _within_test(self, kernel: Kernel, y: np.ndarray, evaluation: Evaluation) -> Gram:
-        """The kernel matrix of the test examples, which all sources share."""
-        cache = evaluation.cache
-        if "mmd/rows" not in cache:
-            of_test = gram(kernel, y)
-            cache["mmd/rows"], cache["mmd/square"] = of_test.rows, np.array(of_test.square)
-        return Gram(cache["mmd/rows"], cache["mmd/rows"], float(cache["mmd/square"]))

@@ -48,9 +48,11 @@ def make(case: tuple[Metric, Maker]) -> Maker:
 
 
 def noise_like(evaluation: Evaluation, **fields: Any) -> Evaluation:
-    """The same evaluation of a run that learnt nothing: samples of the control `noise`, and a wide energy if there was one."""
+    """The same evaluation of a run that learnt nothing: wide noise for samples, and its energy if there was one."""
     rng = np.random.default_rng(5)
-    samples = evaluation.spec.mean + evaluation.spec.std * rng.standard_normal(evaluation.test.shape)
+    # Images as the control `noise` has them: wider ones have a recall of 1, for what is scattered has wide balls.
+    width = evaluation.spec.std if evaluation.spec.kind == "images" else 3 * evaluation.spec.std
+    samples = evaluation.spec.mean + width * rng.standard_normal(evaluation.test.shape)
     energy = None if evaluation.log_unnormalised is None else lambda x: -(x**2).sum(axis=1) / 18
     return replace(evaluation, samples={"fresh": samples}, log_unnormalised=energy, cache={}, **fields)
 
@@ -117,7 +119,8 @@ def test_single_precision_samples_are_as_good(family: SampleMetric, make: Maker)
         assert other.value == pytest.approx(row.value, rel=1e-3, abs=2e-3)
 
 
-def test_image_numbers_say_what_they_may_be_compared_under(family: Metric, make: Maker) -> None:
+@of_samples
+def test_image_numbers_say_what_they_may_be_compared_under(family: SampleMetric, make: Maker) -> None:
     evaluation = make()
     for row in family.compute(evaluation):
         assert bool(row.protocol) == (evaluation.spec.kind == "images")
@@ -155,8 +158,15 @@ def test_bad_samples_are_refused(family: SampleMetric, make: Maker) -> None:
         list(family.compare(evaluation.test[:], replace(evaluation, test=np.asarray(evaluation.test) * np.nan, cache={})))
     with pytest.raises(NotAvailable, match="too few"):
         list(family.compare(evaluation.test[:1], evaluation))
-    with pytest.raises(NotAvailable, match="no samples"):
-        list(family.compute(replace(evaluation, samples={})))
+
+
+@of_samples
+def test_a_run_without_the_declared_source_says_so_and_its_other_sources_are_measured(family: SampleMetric, make: Maker) -> None:
+    evaluation = make()
+    rows = {row.metric: row for row in family.compute(replace(evaluation, primary="own"))}
+    assert {rows[i].status for i in family.ids} == {"not available: the run has no samples of the source own"}
+    alone = {row.metric: row for row in family.compute(make())}
+    assert {i: replace(rows[f"{i}@fresh"], metric=i) for i in family.ids} == alone
 
 
 def test_unavailable_names_every_id_and_the_reason(family: Metric, make: Maker) -> None:

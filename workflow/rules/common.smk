@@ -143,6 +143,7 @@ def every_table():
         "summary.tex",
         "compute.csv",
         "protocols.csv",
+        "controls.csv",
     )
     return [f"{RESULTS}/tables/{table}" for table in tables]
 

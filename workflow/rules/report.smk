@@ -27,6 +27,12 @@ rule collect:
             labels={"table": "cost of every run"},
         ),
         protocols=f"{RESULTS}/tables/protocols.csv",
+        controls=report(
+            f"{RESULTS}/tables/controls.csv",
+            caption=caption("table_controls"),
+            category="Tables",
+            labels={"table": "controls first and last"},
+        ),
     log:
         f"{RESULTS}/logs/collect.log",
     conda:
