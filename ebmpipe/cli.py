@@ -81,6 +81,20 @@ def features(dataset: DatasetOption, results: Results = Path("results"), seed: S
 
 
 @app.command()
+def base(
+    dataset: DatasetOption,
+    results: Results = Path("results"),
+    noise: Annotated[float, typer.Option(min=0, help="Standard deviation of Gaussian noise on the data, in model space.")] = 0.0,
+    seed: Seed = 0,
+) -> None:
+    """Fit the flow at which annealing begins unless `evaluation.partition.base` is `own`."""
+    from ebmpipe.flow_base import fit_base
+
+    card = fit_base(results / "data" / dataset, results / "bases" / dataset, seed, noise)
+    print(f"validation nll {card['nll']['validation']:.2f} nats, of a Gaussian {card['nll_gaussian']['validation']:.2f}")
+
+
+@app.command()
 def train(
     dataset: DatasetOption,
     method: Annotated[str, typer.Option(help="Id of the method, or module:Class; `ebmpipe methods` lists them.")],
@@ -184,10 +198,13 @@ def evaluate(
 ) -> None:
     """Measure a sampled run, or score samples and models that were made elsewhere."""
     from ebmpipe.config import EvaluationConfig, NetworkConfig
+    from ebmpipe.layers import merged
+    from ebmpipe.starting_points import starting_point
 
     extractor = results / "features" / dataset
     available = extractor if (extractor / "lenet.json").exists() else None
-    config = EvaluationConfig.model_validate(parsed(settings))
+    config = EvaluationConfig.model_validate(merged(starting_point(dataset).get("evaluation"), parsed(settings)))
+    flow = results / "bases" / dataset if config.partition.base != "own" else None
     for_samples, for_model, foreign = (given_range, key), (network, base), samples is not None or model is not None
     if foreign == bool(label):
         raise typer.BadParameter("say what to measure: a run by --label, or work made elsewhere by --samples FILE, --model FILE or both")
@@ -201,7 +218,7 @@ def evaluate(
         path, table = score(
             dataset, results, config, samples=samples, given_range=given_range, key=key, model=model,
             network=None if network is None else NetworkConfig.model_validate(parsed(network)), base=base,  # type: ignore[arg-type]
-            features=available, out=out, seed=seed, device=device,
+            features=available, flow=flow, out=out, seed=seed, device=device,
         )  # fmt: skip
         print(table, path, sep="\n")
         return
@@ -209,7 +226,7 @@ def evaluate(
     from ebmpipe.runs import RunFolder
 
     folder = RunFolder.of(results, dataset, label, seed)
-    run(folder, results / "data" / dataset, config, available, device)
+    run(folder, results / "data" / dataset, config, available, device, flow)
     print(folder / "metrics.json")
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,23 @@ import numpy as np
 import torch
 
 from ebmpipe import registry
-from ebmpipe.config import EvaluationConfig, Source
+from ebmpipe.bracketing import bracketed, score_of
+from ebmpipe.config import EvaluationConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import Energy, on_arrays
 from ebmpipe.features.base import FeatureSpace, read_network
 from ebmpipe.features.lenet import LeNet, load_extractor
 from ebmpipe.files import atomic, read_arrays, write_json
+from ebmpipe.flow_base import load_base
 from ebmpipe.loading import load_run
-from ebmpipe.methods.base import Method, NoEnergy
+from ebmpipe.methods.base import Method
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable
 from ebmpipe.metrics.quadrature import density_grid, normalise
 from ebmpipe.optimisation import Diverged
 from ebmpipe.provenance import Stopwatch, choose_device
 from ebmpipe.runs import RunFolder
 from ebmpipe.sampling import BEFORE_JUMP
+from ebmpipe.scored import Scored
 from ebmpipe.seeding import numpy_generator, torch_generator
 
 #: Bumped when the numerics of this stage change; metrics have revisions of their own.
@@ -112,7 +114,14 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez_compressed(file, **{name: value.astype(np.float32) for name, value in arrays.items()})  # type: ignore[arg-type]
 
 
-def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, features: Path | None = None, device: str = "auto") -> None:
+def evaluate(
+    folder: RunFolder,
+    data_folder: Path,
+    config: EvaluationConfig,
+    features: Path | None = None,
+    device: str = "auto",
+    flow: Path | None = None,
+) -> None:
     """Write metrics.json and arrays.npz of a run; of a diverged one every metric says so.
 
     Args:
@@ -121,6 +130,7 @@ def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, fea
         config: what is measured.
         features: folder of the data set's feature network; needed by image metrics.
         device: as in training.
+        flow: folder of the data set's flow; needed where annealing may begin at one.
     """
     device = choose_device(device)
     with folder.locked():
@@ -134,7 +144,7 @@ def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, fea
         # What an earlier evaluation found does not count for this one.
         if before["stages"].get("sample", {}).get("status", "finished") == "finished" and folder.training_divergence is None:
             reason = None
-            evaluation, method = gather(folder, data, features, device, config.source)
+            evaluation, method = gather(folder, data, config, features, flow, device)
             try:
                 rows = measured(families, evaluation)
                 arrays = figure_arrays(evaluation, method, config)
@@ -167,46 +177,25 @@ def feature_spaces(folder: Path | None) -> tuple[FeatureSpace, ...]:
     return (FeatureSpace("lenet", LeNet.dimension, weights, "no resizing, not quantised", load_extractor(folder)),)
 
 
-@dataclass(frozen=True)
-class Scored:
-    """What is scored, whoever trained or drew it.
-
-    Attributes:
-        samples: arrays (n, *event) in model space, by source.
-        source: that which bare metric ids are about.
-        energy: E in nats, (n, *event) -> (n,); None if there is none.
-        log_partition: log Z of E in nats as training estimated it, and its standard error.
-        seed: root of the metrics' randomness.
-    """
-
-    samples: Mapping[str, np.ndarray]
-    source: str
-    energy: Energy | None = None
-    log_partition: tuple[float, float] | None = None
-    seed: int = 0
-
-    @classmethod
-    def of(cls, method: Method, samples: Mapping[str, np.ndarray], source: str, seed: int, device: str) -> Scored:
-        """A trained method with its samples."""
-        energy: Energy | None = method.energy_function()
-        try:
-            method.energy(torch.full((1, *method.spec.shape), method.spec.mean, device=device))
-        except NoEnergy:
-            energy = None
-        return cls(samples, source, energy, method.log_partition(), seed)
-
-
-def evaluation_of(scored: Scored, data: Prepared, features: Path | None, device: str) -> Evaluation:
+def evaluation_of(
+    scored: Scored, data: Prepared, config: EvaluationConfig, features: Path | None, flow: Path | None, device: str
+) -> Evaluation:
     """All that metrics may look at.
 
     Args:
         scored: what is scored.
         data: the prepared data set that it is compared with.
+        config: what is measured, and how log Z is estimated.
         features: folder of the data set's feature network; needed by image metrics.
+        flow: folder of its flow; needed where annealing may begin at one.
         device: where the energy lives.
     """
     # The reference must not depend on the run's seed, or methods would be compared with different data.
     test, train, validation = (data.view(split, "evaluation", split) for split in ("test", "train", "validation"))
+    noisy = None
+    if scored.smooth:
+        clean = torch.from_numpy(np.asarray(test, dtype=np.float32))
+        noisy = scored.smooth(clean, torch_generator(0, "evaluation", "smoothed")).numpy()
     return Evaluation(
         spec=data.spec,
         test=test,
@@ -216,6 +205,9 @@ def evaluation_of(scored: Scored, data: Prepared, features: Path | None, device:
         primary=scored.source,
         rng=lambda name: numpy_generator(scored.seed, "evaluation", name),
         log_unnormalised=None if scored.energy is None else log_unnormalised(scored.energy, device),
+        score=score_of(scored, device),
+        bracket=bracketed(scored, None if flow is None else load_base(flow, data), config.partition, device),
+        smoothed=noisy,
         log_partition=scored.log_partition,
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
         feature_spaces=feature_spaces(features),
@@ -224,8 +216,11 @@ def evaluation_of(scored: Scored, data: Prepared, features: Path | None, device:
     )
 
 
-def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str, source: Source = "fresh") -> tuple[Evaluation, Method]:
+def gather(
+    folder: RunFolder, data: Prepared, config: EvaluationConfig, features: Path | None, flow: Path | None, device: str
+) -> tuple[Evaluation, Method]:
     """All that metrics may look at of a run, and the method itself."""
     method = load_run(folder, data, device)
     samples, _ = read_arrays(folder.verified("samples.safetensors"))
-    return evaluation_of(Scored.of(method, samples, source, folder.config.seed, device), data, features, device), method
+    scored = Scored.of(method, samples, config.source, folder.config.seed, device)
+    return evaluation_of(scored, data, config, features, flow, device), method

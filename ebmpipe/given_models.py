@@ -20,6 +20,7 @@ from ebmpipe.loading import load_run, make_run
 from ebmpipe.methods.base import Method, NoEnergy
 from ebmpipe.nets.base import build_network
 from ebmpipe.runs import RunFolder
+from ebmpipe.scored import Scored
 
 #: Whether the Gaussian base is part of the energy.
 Base = Literal["gaussian", "none"]
@@ -35,14 +36,12 @@ class GivenModel:
 
     Attributes:
         name: what it is called where nothing else is said.
-        energy: E in nats, (n, *event) -> (n,), in model space.
-        log_partition: log Z as training estimated it, and its standard error, if it did.
+        scored: E and what is known of it, without samples.
         about: what it was made from, as JSON takes it.
     """
 
     name: str
-    energy: Energy
-    log_partition: tuple[float, float] | None
+    scored: Scored
     about: dict[str, Any]
 
 
@@ -97,17 +96,18 @@ def _of_run(path: Path, data: Prepared, device: str) -> GivenModel:
     energy = method.energy_function()
     _check(energy, path, data, device, method)
     about = {"run": f"{config.dataset}/{config.label}/seed{config.seed}", "method": config.method, "checked_against_ledger": signed}
-    return GivenModel(f"{config.label}_seed{config.seed}", energy, method.log_partition(), _about(path) | about)
+    return GivenModel(f"{config.label}_seed{config.seed}", Scored.of(method, {}, "", config.seed, device), _about(path) | about)
 
 
 def _of_weights(path: Path, data: Prepared, config: NetworkConfig, base: Base, device: str) -> GivenModel:
     """The energy that a network's weights make, with or without the base."""
     network = build_network(config, data.spec)
     _fill(network, path)
-    module = BasedEnergy(network, data.spec) if base == "gaussian" else network
-    energy = module.to(device).eval().requires_grad_(False)
+    based = BasedEnergy(network, data.spec) if base == "gaussian" else None
+    energy = (based or network).to(device).eval().requires_grad_(False)
     _check(energy, path, data, device)
-    return GivenModel(path.stem, energy, None, _about(path) | {"network": config.model_dump(mode="json"), "base": base})
+    scored = Scored({}, "", energy, energy, None if based is None else based.base)
+    return GivenModel(path.stem, scored, _about(path) | {"network": config.model_dump(mode="json"), "base": base})
 
 
 def _about(path: Path) -> dict[str, Any]:

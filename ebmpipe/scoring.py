@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ebmpipe.config import EvaluationConfig, NetworkConfig
 from ebmpipe.data.prepared import Prepared
-from ebmpipe.evaluation import Scored, chosen_metrics, evaluation_of, measured, to_json
+from ebmpipe.evaluation import chosen_metrics, evaluation_of, measured, to_json
 from ebmpipe.files import sha256, write_json
 from ebmpipe.given_models import Base, GivenModel, read_model
 from ebmpipe.given_samples import read_samples
@@ -17,6 +18,7 @@ from ebmpipe.optimisation import Diverged
 from ebmpipe.provenance import choose_device
 from ebmpipe.registry import load
 from ebmpipe.report.numbers import quantity
+from ebmpipe.scored import Scored
 from ebmpipe.seeding import numpy_generator
 
 #: What the samples of a file are called as a source.
@@ -35,6 +37,7 @@ def score(
     network: NetworkConfig | None = None,
     base: Base | None = None,
     features: Path | None = None,
+    flow: Path | None = None,
     out: Path | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -50,6 +53,7 @@ def score(
         samples, given_range, key: see `read_samples`.
         model, network, base: see `read_model`.
         features: folder of the data set's feature network; needed by image metrics.
+        flow: folder of its flow; needed where annealing may begin at one.
         out: folder for ``metrics.json``; ``external/<name>`` of the results if None.
         seed: root of the metrics' randomness, and of the noise by which levels are dequantised.
         device: where the energy lives.
@@ -66,16 +70,11 @@ def score(
     data = Prepared(results / "data" / dataset, dataset)
     drawn = None if samples is None else read_samples(samples, data.spec, given_range, key, numpy_generator(seed, "evaluation", GIVEN))
     trained = None if model is None else read_model(model, data, network, base, device)
-    scored = Scored(
-        {} if drawn is None else {GIVEN: drawn},
-        GIVEN,
-        None if trained is None else trained.energy,
-        None if trained is None else trained.log_partition,
-        seed,
-    )
+    known = Scored({}, GIVEN) if trained is None else trained.scored
+    scored = replace(known, samples={} if drawn is None else {GIVEN: drawn}, source=GIVEN, seed=seed)
     families = [family for family in chosen_metrics(config, data) if has_matter(family, scored)]
     try:
-        rows = measured(families, evaluation_of(scored, data, features, device))
+        rows = measured(families, evaluation_of(scored, data, config, features, flow, device))
     except Diverged as reason:
         raise ValueError(f"{model}: {reason}") from reason
     about: dict[str, Any] = {"dataset": dataset, "data_sha256": data.card["data_sha256"], "seed": seed}

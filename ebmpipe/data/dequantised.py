@@ -12,6 +12,9 @@ from ebmpipe.seeding import derive
 #: Bumped when the same names would give other noise.
 REVISION = 1
 
+#: Images that are made at once where all are wanted, so that an array of single precision costs no more than itself.
+TOGETHER = 1_024
+
 #: Numbers that Philox makes per step of its counter.
 PER_STEP = 4
 
@@ -62,7 +65,10 @@ class Dequantised:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
             raise ValueError("dequantised images are made when they are looked at: there is no array to share")
-        return np.asarray(self[:], dtype=dtype)
+        made = np.empty(self.shape, dtype=dtype or self.dtype)
+        for start in range(0, len(self), TOGETHER):
+            made[start : start + TOGETHER] = self[start : start + TOGETHER]
+        return made
 
     def _noise(self, first: int, n: int) -> np.ndarray:
         """The noise in [0, 1) of ``n`` images from ``first`` on."""

@@ -134,6 +134,7 @@ class Method(nn.Module, ABC):
         settings_by_kind: defaults of its settings that differ by kind of data, laid over those of ``Config``.
         trains: False for controls, which run no update.
         control: True for rows that only give the tables their scale.
+        exact_sampler: whether `sample` draws exactly from the law of `energy`, independently.
     """
 
     name: ClassVar[str]
@@ -147,6 +148,7 @@ class Method(nn.Module, ABC):
     settings_by_kind: ClassVar[ByKind] = {}
     trains: ClassVar[bool] = True
     control: ClassVar[bool] = False
+    exact_sampler: ClassVar[bool] = False
 
     def __init__(self, setup: Setup) -> None:
         super().__init__()

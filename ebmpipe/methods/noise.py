@@ -15,6 +15,7 @@ class Noise(Control):
     name = "noise"
     revision = 1
     title = "Gaussian noise"
+    exact_sampler = True
 
     def energy(self, x: Tensor) -> Tensor:
         value: Tensor = self.base(x)

@@ -16,6 +16,7 @@ from ebmpipe.spec import DataSpec
 if TYPE_CHECKING:
     from ebmpipe.data.base import Density
     from ebmpipe.features.base import FeatureSpace
+    from ebmpipe.partition.bracket import Bracket
 
 #: Events (n, *event) by row: an array, or a view with `len`, ``shape`` and ``ndim`` that gives float64 arrays when indexed by rows, as
 #: `ebmpipe.data.dequantised.Dequantised` does. `numpy.asarray` makes an array of either.
@@ -67,6 +68,10 @@ class Evaluation:
         samples: the run's samples by source, float32 or float64.
         primary: the source behind a bare metric id, the same for all runs on a data set; a run may lack it.
         log_unnormalised: (n, *event) -> (n,) log p up to a constant, i.e. -E, float64; None if the run has no energy.
+        score: (n, *event) -> (n, *event), -∇E, float64; None if the run has no energy.
+        bracket: estimates log Z of that energy by annealing; raises `NotAvailable` where there is no path to it. None if the run has no
+            energy.
+        smoothed: the test split with the Gaussian noise that the energy allows for, (n, *event); None if it allows for none.
         log_partition: log Z of that energy in nats as training estimated it, and its standard error; None if it did not.
         density: the true density, if the data set has one.
         feature_spaces: the feature networks of images, the primary one first; none for vectors.
@@ -85,6 +90,9 @@ class Evaluation:
     primary: str
     rng: Callable[[str], np.random.Generator]
     log_unnormalised: Callable[[np.ndarray], np.ndarray] | None = None
+    score: Callable[[np.ndarray], np.ndarray] | None = None
+    bracket: Callable[[], Bracket] | None = None
+    smoothed: np.ndarray | None = None
     log_partition: tuple[float, float] | None = None
     density: Density | None = None
     feature_spaces: tuple[FeatureSpace, ...] = ()

@@ -28,7 +28,7 @@ class ModelKSD(Metric):
         return True
 
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
-        if getattr(evaluation, "score", None) is None:
+        if evaluation.score is None:
             return
         try:
             row = self._measure(evaluation)
@@ -40,7 +40,8 @@ class ModelKSD(Metric):
         if self._boxed(evaluation):
             raise NotAvailable("the model lives on a box: Stein's identity asks for a density that vanishes at its border")
         x = test_examples(evaluation, LIMIT)
-        score = np.asarray(getattr(evaluation, "score")(x), dtype=np.float64)  # noqa: B009
+        assert evaluation.score is not None
+        score = np.asarray(evaluation.score(x), dtype=np.float64)
         if score.shape != x.shape:
             raise ValueError(f"a score has the shape of its points, {x.shape}, not {score.shape}")
         if lost := int((~np.isfinite(score.reshape(len(x), -1)).all(axis=1)).sum()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -176,15 +176,8 @@ def test_the_scale_is_of_the_test_data_alone(plane: Maker) -> None:
     assert only(plane(test=np.ones((50, 2)))).status == "not available: the test examples are all alike"
 
 
-@dataclass(frozen=True)
-class Scored(Evaluation):
-    """An evaluation of a run with a score."""
-
-    score: Callable[[np.ndarray], np.ndarray] | None = None
-
-
 def scored(evaluation: Evaluation, score: Callable[[np.ndarray], np.ndarray] | None, **fields: Any) -> Measurement:
-    (row,) = ModelKSD().compute(Scored(**(vars(evaluation) | fields), score=score))
+    (row,) = ModelKSD().compute(replace(evaluation, score=score, **fields))
     return row
 
 

@@ -7,6 +7,7 @@ from ebmpipe.planning import Run
 RESULTS = str(PLAN.results)
 RUN = f"{RESULTS}/runs/{{dataset}}/{{label}}/seed{{seed}}"
 DATA = f"{RESULTS}/data/{{dataset}}"
+BASE = f"{RESULTS}/bases/{{dataset}}"
 FEATURES = f"{RESULTS}/features/{{dataset}}"
 ENVIRONMENT = str(Path(workflow.basedir) / "environment.yml")
 
@@ -89,6 +90,15 @@ def stage_setting(of):
 def features_of(wildcards):
     """The data set's feature network, where it has one."""
     return [f"{RESULTS}/features/{wildcards.dataset}/lenet.json"] if PLAN.has_features(wildcards.dataset) else []
+
+
+def base_noise(wildcards):
+    return PLAN.base_noise(wildcards.dataset)
+
+
+def base_of(wildcards):
+    """The flow at which annealing begins on the data set, where it does."""
+    return [] if PLAN.base_noise(wildcards.dataset) is None else [f"{RESULTS}/bases/{wildcards.dataset}/flow.json"]
 
 
 def run_files(name, dataset=None):
