@@ -13,7 +13,9 @@ from ebmpipe.training import train
 from ebmpipe.verifying import Finding, verify
 
 IN_FEATURES = ("frechet_lenet", "kernel_lenet", "precision", "recall", "density", "coverage")
-IN_PIXELS = ("mmd", "sliced_wasserstein", "nn_distance_ratio")
+IN_PIXELS = ("mmd", "energy_distance", "sliced_wasserstein", "nn_distance_ratio")
+FAMILIES = ["frechet", "kernel_distance", "precision_recall", "density_coverage", "mmd", "energy_distance", "sliced_wasserstein"]
+SETTINGS = json.dumps({"metrics": [*FAMILIES, "nearest_neighbours"], "partition": {"base": "own"}})
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +33,8 @@ def results(tmp_path_factory):
 
 def measured(results, seed):
     """The rows of a run's metrics.json by id."""
-    command = ["evaluate", "--dataset", "digits", "--label", "data", "--seed", str(seed), "--results", str(results), "--device", "cpu"]
-    outcome = CliRunner().invoke(app, command)
+    command = ["evaluate", "--dataset", "digits", "--label", "data", "--seed", seed, "--results", results, "--settings", SETTINGS]
+    outcome = CliRunner().invoke(app, [*map(str, command), "--device", "cpu"])
     assert outcome.exit_code == 0, outcome.output
     rows = json.loads((results / f"runs/digits/data/seed{seed}/metrics.json").read_text())["rows"]
     return {row["metric"]: row for row in rows}
