@@ -14,7 +14,8 @@ from ebmpipe.bracketing import bracketed, score_of
 from ebmpipe.config import EvaluationConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import Energy, on_arrays
-from ebmpipe.features.lenet import load_extractor
+from ebmpipe.features.base import FeatureSpace, read_network
+from ebmpipe.features.lenet import LeNet, load_extractor
 from ebmpipe.files import atomic, read_arrays, write_json
 from ebmpipe.flow_base import load_base
 from ebmpipe.loading import load_run
@@ -30,6 +31,8 @@ from ebmpipe.seeding import numpy_generator, torch_generator
 
 #: Bumped when the numerics of this stage change; metrics have revisions of their own.
 EVALUATION_REVISION = 3
+#: Most test examples, and most samples, whose energies a figure shows.
+SHOWN = 20_000
 LogDensity = Callable[[np.ndarray], np.ndarray]
 
 
@@ -82,7 +85,7 @@ def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConf
     if evaluation.log_unnormalised is None:
         return {}
     energy, generator = evaluation.log_unnormalised, torch_generator(0, "evaluation", "figures")
-    test = torch.from_numpy(evaluation.test).float()
+    test = torch.from_numpy(np.asarray(evaluation.test[:SHOWN])).float()
     source = evaluation.primary
     samples = evaluation.samples.get(BEFORE_JUMP.get(source, source), evaluation.samples.get(source))
     arrays = {
@@ -90,14 +93,15 @@ def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConf
         "energy_noise": -energy(method.base.sample(len(test), generator).numpy()),
     }
     if samples is not None:
-        arrays["energy_samples"] = -energy(samples)
+        arrays["energy_samples"] = -energy(samples[:SHOWN])
     if evaluation.spec.kind == "density":
         try:
             log_z, _ = normalise(evaluation)
         except NotAvailable:
             return arrays
-        centre = (evaluation.test.max(0) + evaluation.test.min(0)) / 2
-        half = 0.6 * float(np.ptp(evaluation.test, axis=0).max())
+        points = np.asarray(evaluation.test)
+        centre = (points.max(0) + points.min(0)) / 2
+        half = 0.6 * float(np.ptp(points, axis=0).max())
         extent = (centre[0] - half, centre[0] + half, centre[1] - half, centre[1] + half)
         names = ("grid_x", "grid_y", "log_density")
         arrays |= dict(zip(names, density_grid(energy, log_z, extent, n=config.grid), strict=True))
@@ -165,6 +169,14 @@ def to_json(row: Measurement) -> dict[str, Any]:
     return {key: getattr(row, key) for key in ("metric", "value", "stderr", "n", "status", "unit", "protocol")}
 
 
+def feature_spaces(folder: Path | None) -> tuple[FeatureSpace, ...]:
+    """The feature networks in ``folder``."""
+    if folder is None:
+        return ()
+    weights = read_network(folder, "lenet")[1]["weights_sha256"]
+    return (FeatureSpace("lenet", LeNet.dimension, weights, "no resizing, not quantised", load_extractor(folder)),)
+
+
 def evaluation_of(
     scored: Scored, data: Prepared, config: EvaluationConfig, features: Path | None, flow: Path | None, device: str
 ) -> Evaluation:
@@ -179,16 +191,17 @@ def evaluation_of(
         device: where the energy lives.
     """
     # The reference must not depend on the run's seed, or methods would be compared with different data.
-    test, train, validation = (
-        data.model_space(split, numpy_generator(0, "evaluation", split)) for split in ("test", "train", "validation")
-    )
-    noisy = scored.smooth and scored.smooth(torch.from_numpy(test).float(), torch_generator(0, "evaluation", "smoothed")).numpy()
+    test, train, validation = (data.view(split, "evaluation", split) for split in ("test", "train", "validation"))
+    noisy = None
+    if scored.smooth:
+        clean = torch.from_numpy(np.asarray(test, dtype=np.float32))
+        noisy = scored.smooth(clean, torch_generator(0, "evaluation", "smoothed")).numpy()
     return Evaluation(
         spec=data.spec,
         test=test,
         train=train,
         validation=validation,
-        samples={name: array.astype(np.float64) for name, array in scored.samples.items()},
+        samples=scored.samples,
         primary=scored.source,
         rng=lambda name: numpy_generator(scored.seed, "evaluation", name),
         log_unnormalised=None if scored.energy is None else log_unnormalised(scored.energy, device),
@@ -197,8 +210,9 @@ def evaluation_of(
         smoothed=noisy,
         log_partition=scored.log_partition,
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
-        features=load_extractor(features) if features is not None else None,
-        extractor="lenet" if features is not None else None,
+        feature_spaces=feature_spaces(features),
+        data_sha256=data.card["data_sha256"],
+        references=features,
     )
 
 

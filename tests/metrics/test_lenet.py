@@ -12,6 +12,7 @@ import torch
 
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.features import lenet
+from ebmpipe.features.base import FeatureSpace
 from ebmpipe.files import read_signed, sha256, write_arrays, write_signed
 from ebmpipe.metrics.base import Evaluation
 from ebmpipe.metrics.frechet import Frechet
@@ -115,13 +116,12 @@ def test_data_without_classes_are_refused(tmp_path: Path) -> None:
 
 
 def test_frechet_distance_tells_digits_from_noise(
-    digits: Path, trained: tuple[Path, dict[str, Any]], pictures: Callable[..., Evaluation]
+    digits: Path, trained: tuple[Path, dict[str, Any]], pictures: Callable[..., Evaluation], space: Callable[..., FeatureSpace]
 ) -> None:
     data, rng = Prepared(digits), np.random.default_rng(0)
     test, other = data.model_space("test", rng), data.model_space("validation", rng)
     noise = data.spec.mean + data.spec.std * rng.standard_normal(test.shape)
-    evaluation = pictures(
-        spec=data.spec, test=test, samples={"data": other, "noise": noise}, primary="data", features=lenet.load_extractor(trained[0])
-    )
+    lenet_space = space(lenet.load_extractor(trained[0]), dimension=32)
+    evaluation = pictures(spec=data.spec, test=test, samples={"data": other, "noise": noise}, primary="data", feature_spaces=(lenet_space,))
     rows = {row.metric: row.value for row in Frechet().compute(evaluation)}
     assert rows["frechet_lenet"] < 5 < rows["frechet_lenet@noise"]
