@@ -49,7 +49,7 @@ def sampler_entry(kernel: Any) -> dict[str, Any]:
 def catalogue() -> dict[str, Any]:
     """Everything that a config can name, with defaults, schemas and revisions."""
     from ebmpipe.evaluation import EVALUATION_REVISION
-    from ebmpipe.features import lenet
+    from ebmpipe.features import choosing
     from ebmpipe.loading import TRAINING_REVISION
     from ebmpipe.sampling import SAMPLING_REVISION
 
@@ -57,7 +57,6 @@ def catalogue() -> dict[str, Any]:
         "training_revision": TRAINING_REVISION,
         "sampling_revision": SAMPLING_REVISION,
         "evaluation_revision": EVALUATION_REVISION,
-        "features_revision": lenet.REVISION,
         "methods": {name: method_entry(member) for name, member in registry.load_all("methods").items()},
         "networks": {name: network_entry(member) for name, member in registry.load_all("nets").items()},
         "samplers": {name: sampler_entry(member) for name, member in registry.load_all("samplers").items()},
@@ -79,6 +78,7 @@ def catalogue() -> dict[str, Any]:
             name: {"revision": m.revision, "ids": {key: vars(info) for key, info in m.ids.items()}}
             for name, m in registry.load_all("metrics").items()
         },
+        "features": choosing.entries(),
         "figures": {
             name: {"title": f.title, "category": f.category, "kinds": sorted(f.kinds)}
             for name, f in registry.load_all("report.figures").items()

@@ -72,12 +72,17 @@ def prepare(dataset: DatasetOption, results: Results = Path("results"), raw: Raw
 
 
 @app.command()
-def features(dataset: DatasetOption, results: Results = Path("results"), seed: Seed = 0) -> None:
-    """Train the small classifier whose features image metrics are computed in."""
-    from ebmpipe.features.lenet import train_extractor
+def features(
+    dataset: DatasetOption,
+    network: Annotated[str | None, typer.Option(help="Id of the network; by default lenet of labelled images, else autoencoder.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Download published weights, if they are not at hand.")] = False,
+    results: Results = Path("results"),
+    seed: Seed = 0,
+) -> None:
+    """Make a network whose features image metrics are computed in: train it, or verify the weights that others published."""
+    from ebmpipe.features.making import make_network
 
-    card = train_extractor(results / "data" / dataset, results / "features" / dataset, seed)
-    print(f"test accuracy {card['accuracy']['test']:.4f}")
+    print(make_network(dataset, network, results, seed, download))
 
 
 @app.command()
@@ -173,9 +178,8 @@ def evaluate(
     from ebmpipe.runs import RunFolder
 
     folder = RunFolder.of(results, dataset, label, seed)
-    extractor = results / "features" / dataset
-    available = extractor if (extractor / "lenet.json").exists() else None
-    run(folder, results / "data" / dataset, EvaluationConfig.model_validate(parsed(settings)), available, device)
+    config = EvaluationConfig.model_validate(parsed(settings))
+    run(folder, results / "data" / dataset, config, results / "features" / dataset, device)
     print(folder / "metrics.json")
 
 

@@ -13,7 +13,8 @@ from ebmpipe import registry
 from ebmpipe.config import EvaluationConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import on_arrays
-from ebmpipe.features.lenet import load_extractor
+from ebmpipe.features.base import FeatureSpace
+from ebmpipe.features.choosing import load_spaces
 from ebmpipe.files import atomic, read_arrays, write_json
 from ebmpipe.loading import load_run
 from ebmpipe.methods.base import Method, NoEnergy
@@ -106,7 +107,7 @@ def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, fea
         folder: the run.
         data_folder: its prepared data set.
         config: what is measured.
-        features: folder of the data set's feature network; needed by image metrics.
+        features: folder of the data set's feature networks; needed by image metrics.
         device: as in training.
     """
     device = choose_device(device)
@@ -121,7 +122,7 @@ def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, fea
         # What an earlier evaluation found does not count for this one.
         if before["stages"].get("sample", {}).get("status", "finished") == "finished" and folder.training_divergence is None:
             reason = None
-            evaluation, method = gather(folder, data, features, device)
+            evaluation, method = gather(folder, data, load_spaces(config.features, data.spec, features), device)
             try:
                 rows = [row for family in families for row in rows_of(family, evaluation)]
                 arrays = figure_arrays(evaluation, method, config)
@@ -146,7 +147,7 @@ def to_json(row: Measurement) -> dict[str, Any]:
     return {key: getattr(row, key) for key in ("metric", "value", "stderr", "n", "status", "unit", "protocol")}
 
 
-def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str) -> tuple[Evaluation, Method]:
+def gather(folder: RunFolder, data: Prepared, spaces: tuple[FeatureSpace, ...], device: str) -> tuple[Evaluation, Method]:
     """All that metrics may look at, and the method itself."""
     method = load_run(folder, data, device)
     seed = folder.config.seed
@@ -171,6 +172,7 @@ def gather(folder: RunFolder, data: Prepared, features: Path | None, device: str
         log_unnormalised=energy,
         log_partition=method.log_partition(),
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
-        features=load_extractor(features) if features is not None else None,
-        extractor="lenet" if features is not None else None,
+        feature_spaces=spaces,
+        features=spaces[0].extract if spaces else None,
+        extractor=spaces[0].name if spaces else None,
     ), method

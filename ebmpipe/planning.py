@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ebmpipe import registry
 from ebmpipe.checking import ConfigError, Key, check, dotted, one_of, plain
 from ebmpipe.data.fetching import candidates, folders
+from ebmpipe.features.choosing import applying, by_default, labelling
 from ebmpipe.layers import Layered, Settings, merged
 from ebmpipe.writable import writable
 
@@ -100,6 +102,7 @@ class Plan:
         self._checked: set[Key] = set()
         self.results = Path(config.get("results", "results"))
         self.raw_data: str | None = config.get("raw_data") or os.environ.get("EBMPIPE_DATA_DIR")
+        self.weights: str | None = config.get("weights") or os.environ.get("EBMPIPE_WEIGHTS_DIR")
         for name in config["datasets"]:
             one_of(name, catalogue["datasets"], ("datasets",), ("datasets", name))
         for label in config["methods"]:
@@ -120,10 +123,11 @@ class Plan:
         if not self.datasets:
             raise ConfigError(f"datasets: none is at hand. {'; '.join(self.notices)}", ("datasets",))
 
-    def export_raw_data(self) -> None:
-        """Tell the jobs by the environment, not by a param, where raw files lie: that changes nothing that is made from them."""
-        if self.raw_data:
-            os.environ["EBMPIPE_DATA_DIR"] = str(Path(self.raw_data).absolute())
+    def export_folders(self) -> None:
+        """Tell the jobs by the environment, not by a param, where files of others lie: that changes nothing that is made from them."""
+        for variable, folder in (("EBMPIPE_DATA_DIR", self.raw_data), ("EBMPIPE_WEIGHTS_DIR", self.weights)):
+            if folder:
+                os.environ[variable] = str(Path(folder).absolute())
 
     def _check_all(self) -> None:
         """Check every setting, also those that no run uses: of labels that run nowhere, of kinds of data that are not there."""
@@ -398,9 +402,10 @@ class Plan:
         settings = layered.value
         if stage == "sampling":
             settings, _ = self._kernel(settings, layered.at)
-        for index, name in enumerate(settings.get("metrics") or ()):
-            key = layered.at(("metrics",))
-            one_of(name, self.catalogue["metrics"], key, (*key, index))
+        for members in ("metrics", "features"):
+            for index, name in enumerate(settings.get(members) or ()):
+                key = layered.at((members,))
+                one_of(name, self.catalogue[members], key, (*key, index))
         return settings
 
     def sampling_settings(self, dataset: str) -> Settings:
@@ -413,8 +418,30 @@ class Plan:
         return {"sampling": self.catalogue["sampling_revision"], f"sampler:{kernel}": self.catalogue["samplers"][kernel]["revision"]}
 
     def evaluation_settings(self, dataset: str) -> Settings:
-        """What is measured on a data set."""
-        return self._stage(self._kind(dataset), dataset, "evaluation")
+        """What is measured on a data set, and in which feature networks.
+
+        Raises:
+            ConfigError: if a feature network does not take these data or cannot be had here.
+        """
+        settings = self._stage(self._kind(dataset), dataset, "evaluation")
+        entry, known = self.catalogue["datasets"][dataset], self.catalogue["features"]
+        if settings["features"] is None:
+            return settings | {"features": by_default(known, entry["kind"], entry["classes"], self._unavailable)}
+        fitting, key = applying(known, entry["kind"], entry["classes"]), ("datasets", dataset, "evaluation", "features")
+        for name in settings["features"]:
+            if name not in fitting:
+                which = f"{labelling(entry['classes'])} images" if entry["kind"] == "images" else entry["kind"]
+                text = f"{dotted(key)}: {name!r} takes {' or '.join(known[name]['takes'])} images; {dataset} is {which}"
+                raise ConfigError(text, key)
+            if known[name]["published"] and (reason := self._unavailable(name)) is not None:
+                raise ConfigError(f"{dotted(key)}: {name!r} is not available: {reason}", key)
+        return settings
+
+    def _unavailable(self, features: str) -> str | None:
+        """Why a published feature network cannot be had here, None if it can; its module, unlike those of others, loads without torch."""
+        folder = Path(self.weights) if self.weights else None
+        reason: str | None = registry.load("features", features).unavailable_reason(folder)
+        return reason
 
     def evaluation_revisions(self, dataset: str) -> dict[str, int]:
         """Revisions that the evaluate stage uses."""
@@ -422,10 +449,10 @@ class Plan:
         chosen = self.evaluation_settings(dataset)["metrics"] or known
         return {"evaluation": self.catalogue["evaluation_revision"]} | {f"metric:{name}": known[name]["revision"] for name in chosen}
 
-    def has_features(self, dataset: str) -> bool:
-        """Whether the data set's own classifier serves as feature network: labelled images."""
-        entry = self.catalogue["datasets"][dataset]
-        return bool(entry["kind"] == "images" and entry["classes"])
+    def features(self, dataset: str) -> list[str]:
+        """The feature networks that the images of a data set are compared in; none for other data."""
+        chosen: list[str] = self.evaluation_settings(dataset)["features"]
+        return chosen
 
     def figures(self, dataset: str) -> list[str]:
         """The figures of one data set."""
