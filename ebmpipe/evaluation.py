@@ -13,7 +13,6 @@ from ebmpipe import registry
 from ebmpipe.config import EvaluationConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import on_arrays
-from ebmpipe.features.base import FeatureSpace
 from ebmpipe.features.choosing import load_spaces
 from ebmpipe.files import atomic, read_arrays, write_json
 from ebmpipe.loading import load_run
@@ -122,7 +121,7 @@ def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, fea
         # What an earlier evaluation found does not count for this one.
         if before["stages"].get("sample", {}).get("status", "finished") == "finished" and folder.training_divergence is None:
             reason = None
-            evaluation, method = gather(folder, data, load_spaces(config.features, data.spec, features), device)
+            evaluation, method = gather(folder, data, features, device, config.features)
             try:
                 rows = [row for family in families for row in rows_of(family, evaluation)]
                 arrays = figure_arrays(evaluation, method, config)
@@ -147,9 +146,12 @@ def to_json(row: Measurement) -> dict[str, Any]:
     return {key: getattr(row, key) for key in ("metric", "value", "stderr", "n", "status", "unit", "protocol")}
 
 
-def gather(folder: RunFolder, data: Prepared, spaces: tuple[FeatureSpace, ...], device: str) -> tuple[Evaluation, Method]:
-    """All that metrics may look at, and the method itself."""
+def gather(
+    folder: RunFolder, data: Prepared, features: Path | None, device: str, names: list[str] | None = None
+) -> tuple[Evaluation, Method]:
+    """All that metrics may look at, and the method itself; ``names`` are the feature networks, as in `load_spaces`."""
     method = load_run(folder, data, device)
+    spaces = load_spaces(names, data.spec, features)
     seed = folder.config.seed
     sources, metadata = read_arrays(folder.verified("samples.safetensors"))
     # The reference must not depend on the run's seed, or methods would be compared with different data.

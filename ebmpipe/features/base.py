@@ -108,8 +108,9 @@ class FeatureNetwork(ABC):
 
 
 def networks_in(folder: Path) -> list[str]:
-    """Names of the networks of which ``folder`` holds any file."""
-    return sorted({path.stem for ending in ("safetensors", "json") for path in folder.glob(f"*.{ending}")})
+    """Names of the networks of which ``folder`` holds any file; what else lies there is named otherwise."""
+    paths = [path for ending in ("safetensors", "json") for path in folder.glob(f"*.{ending}")]
+    return sorted({path.stem for path in paths if path.stem.isidentifier()})
 
 
 def write_card(out: Path, name: str, about: Mapping[str, Any]) -> dict[str, Any]:

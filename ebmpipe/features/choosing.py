@@ -88,3 +88,14 @@ def load_spaces(names: list[str] | None, spec: DataSpec, folder: Path | None) ->
             raise ValueError(f"{spec.name} is to be measured in {name} features, but there is no folder of feature networks")
         spaces.append(network().load(folder))
     return tuple(spaces)
+
+
+def absent_spaces(spaces: tuple[FeatureSpace, ...], spec: DataSpec) -> dict[str, str]:
+    """Published networks that the images could be compared in and are not, each with the reason."""
+    known = entries()
+    absent = [name for name in applying(known, spec.kind, spec.classes) if known[name]["published"]]
+    return {
+        name: registry.load("features", name).unavailable_reason() or f"{name} is not among the feature networks that the config names"
+        for name in absent
+        if name not in {space.name for space in spaces}
+    }

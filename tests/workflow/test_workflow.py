@@ -194,7 +194,15 @@ def bump(*key: str) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-DIGITS_DATA = {("prepare", "dataset=digits"), ("features", "dataset=digits")}
+DIGITS_FEATURES = {("features", f"dataset=digits, extractor={name}") for name in ("lenet", "autoencoder")}
+DIGITS_DATA = {("prepare", "dataset=digits")} | DIGITS_FEATURES
+
+
+def of_features(name: str) -> set[Job]:
+    """One feature network of the digits, and every run that is measured in it."""
+    return {("features", f"dataset=digits, extractor={name}")} | of_runs("evaluate", "digits", ON_DIGITS)
+
+
 REVISIONS = {
     "method": (bump("methods", "pcd", "revision"), of_runs("train sample evaluate", "eight_gaussians", ["pcd", "wild"])),
     # Samples of every run are drawn by MALA, and PCD trains with it; `wild` trains with ULA.
@@ -203,7 +211,8 @@ REVISIONS = {
     "network": (bump("networks", "conv", "revision"), of_runs("train sample evaluate", "digits", ON_DIGITS)),
     "data set": (bump("datasets", "digits", "revision"), DIGITS_DATA | of_runs("train sample evaluate", "digits", ON_DIGITS)),
     "metric": (bump("metrics", "mmd", "revision"), of_every_run("evaluate")),
-    "features": (bump("features_revision"), {("features", "dataset=digits")} | of_runs("evaluate", "digits", ON_DIGITS)),
+    "features": (bump("features", "lenet", "revision"), of_features("lenet")),
+    "other features": (bump("features", "autoencoder", "revision"), of_features("autoencoder")),
     "training loop": (bump("training_revision"), of_every_run("train sample evaluate")),
     "sampling": (bump("sampling_revision"), of_every_run("sample evaluate")),
     "evaluation": (bump("evaluation_revision"), of_every_run("evaluate")),
