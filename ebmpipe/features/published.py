@@ -51,7 +51,7 @@ class Published:
         if self.path(folder) is not None:
             return None
         places = ", ".join(map(str, weight_folders(folder)))
-        remedy = f"`ebmpipe features --network {self.network} --download` fetches it ({self.size} MB)"
+        remedy = f"`ebmpipe features --dataset D --network {self.network} --download` fetches it ({self.size} MB)"
         return f"{self.file} is in none of {places}; {VARIABLE} names the folder that has it, or {remedy}"
 
     def content(self, folder: Path | None = None) -> bytes:
@@ -105,5 +105,5 @@ class Published:
 
     def _remedy(self, path: Path) -> str:
         if ours(path):
-            return f"`ebmpipe features --network {self.network} --download` replaces it"
+            return f"`ebmpipe features --dataset D --network {self.network} --download` replaces it"
         return "it is left as it is: replace it, or remove it to have it downloaded"

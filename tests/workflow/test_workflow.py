@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from ebmpipe.features import inception
+
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "config.yaml"
 FIGURES = json.loads((ROOT / "workflow/schemas/catalogue.json").read_text())["figures"]
@@ -224,6 +226,23 @@ def test_a_bumped_revision_reruns_what_depends_on_it(finished: Path, project: Pa
     change, expected = REVISIONS[name]
     edit_catalogue(project, change)
     assert planned(finished, project=project) == with_ends(expected)
+
+
+def test_published_weights_add_a_network_without_training(
+    finished: Path, planned: Planned, snakemake: Snakemake, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if inception.package_folder() is None:
+        pytest.skip("torch-fidelity is not installed: `make environment`")
+    datasets = yaml.safe_load(TINY.read_text())["datasets"]
+    datasets["digits"]["evaluation"]["features"].append("inception")
+    more = write_config(finished / "published", methods=METHODS, datasets=datasets)
+    refused = snakemake(finished, "--dry-run", configfiles=(more,))
+    assert refused.returncode == 1 and "'inception' is not available: weights-inception" in refused.stdout + refused.stderr
+    (tmp_path / inception.WEIGHTS.file).write_bytes(b"")
+    monkeypatch.setenv("EBMPIPE_WEIGHTS_DIR", str(tmp_path))
+    jobs = {("published_features", "dataset=digits, extractor=inception")} | of_runs("evaluate", "digits", ON_DIGITS)
+    assert planned(finished, configfiles=(more,)) == with_ends(jobs)
+    assert not planned(finished), "where weights lie changes nothing that is made without them"
 
 
 def test_a_comment_reruns_nothing(finished: Path, project: Path, planned: Planned) -> None:
