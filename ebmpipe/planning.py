@@ -406,6 +406,8 @@ class Plan:
             for index, name in enumerate(settings.get(members) or ()):
                 key = layered.at((members,))
                 one_of(name, self.catalogue[members], key, (*key, index))
+        if stage == "evaluation" and dataset is not None:
+            settings = settings | {"features": self._features(dataset, settings["features"], layered.at(("features",)))}
         return settings
 
     def sampling_settings(self, dataset: str) -> Settings:
@@ -418,24 +420,27 @@ class Plan:
         return {"sampling": self.catalogue["sampling_revision"], f"sampler:{kernel}": self.catalogue["samplers"][kernel]["revision"]}
 
     def evaluation_settings(self, dataset: str) -> Settings:
-        """What is measured on a data set, and in which feature networks.
+        """What is measured on a data set."""
+        return self._stage(self._kind(dataset), dataset, "evaluation")
+
+    def _features(self, dataset: str, named: list[str] | None, key: Key) -> list[str]:
+        """The feature networks that a data set is measured in: those that the config names at ``key``, or those that serve by default.
 
         Raises:
-            ConfigError: if a feature network does not take these data or cannot be had here.
+            ConfigError: if one that is named does not take these data or cannot be had here.
         """
-        settings = self._stage(self._kind(dataset), dataset, "evaluation")
         entry, known = self.catalogue["datasets"][dataset], self.catalogue["features"]
-        if settings["features"] is None:
-            return settings | {"features": by_default(known, entry["kind"], entry["classes"], self._unavailable)}
-        fitting, key = applying(known, entry["kind"], entry["classes"]), ("datasets", dataset, "evaluation", "features")
-        for name in settings["features"]:
+        if named is None:
+            return by_default(known, entry["kind"], entry["classes"], self._unavailable)
+        fitting = applying(known, entry["kind"], entry["classes"])
+        for index, name in enumerate(named):
             if name not in fitting:
                 which = f"{labelling(entry['classes'])} images" if entry["kind"] == "images" else entry["kind"]
                 text = f"{dotted(key)}: {name!r} takes {' or '.join(known[name]['takes'])} images; {dataset} is {which}"
-                raise ConfigError(text, key)
+                raise ConfigError(text, (*key, index))
             if known[name]["published"] and (reason := self._unavailable(name)) is not None:
-                raise ConfigError(f"{dotted(key)}: {name!r} is not available: {reason}", key)
-        return settings
+                raise ConfigError(f"{dotted(key)}: {name!r} is not available: {reason}", (*key, index))
+        return named
 
     def _unavailable(self, features: str) -> str | None:
         """Why a published feature network cannot be had here, None if it can; its module, unlike those of others, loads without torch."""

@@ -100,6 +100,14 @@ def test_networks_must_take_the_data() -> None:
         plan(datasets={"eight_gaussians": {"evaluation": {"features": ["lenet"]}}})
 
 
+def test_the_layer_to_blame_is_named() -> None:
+    defaults = yaml.safe_load((ROOT / "tests/workflow/config.yaml").read_text())["defaults"]
+    defaults["density"]["evaluation"] = {"features": ["lenet"]}
+    with pytest.raises(ConfigError, match=r"^defaults\.density\.evaluation\.features: 'lenet' takes") as error:
+        plan(defaults=defaults)
+    assert error.value.key == ("defaults", "density", "evaluation", "features", 0)
+
+
 def test_by_hand_what_was_made_serves(make_squares: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for network in (LeNetFeatures, AutoencoderFeatures):
         monkeypatch.setitem(network.settings, "steps", 2)
