@@ -1,4 +1,4 @@
-"""A small denoising autoencoder of a data set's own images, which needs no labels; its bottleneck is the feature space."""
+"""A small autoencoder of a data set's own images, which needs no labels; its bottleneck is the feature space."""
 
 from __future__ import annotations
 
@@ -47,26 +47,25 @@ class Autoencoder(Standardised):
 
 
 class AutoencoderFeatures(TrainedNetwork):
-    """The bottleneck of an autoencoder that takes noise off images (Vincent et al. 2008): what of an image the images themselves teach."""
+    """The bottleneck of an autoencoder (Hinton & Salakhutdinov 2006): what of an image the images themselves teach.
+
+    Beside dequantisation no noise is added to its input: taught to take noise off, it would not see the noise of samples.
+    """
 
     name = "autoencoder"
     revision = 1
-    title = "denoising autoencoder of the data set's own images, 32 features"
+    title = "autoencoder of the data set's own images, 32 features"
     takes: ClassVar[frozenset[Labelling]] = frozenset({"labelled", "unlabelled"})
     default_on: ClassVar[frozenset[Labelling]] = frozenset({"unlabelled"})
     dimension = 32
-    #: ``noise`` is the standard deviation of the Gaussian noise that it learns to take off, in model space.
-    settings: ClassVar[dict[str, Any]] = {
-        "batch": 128, "steps": 1000, "epochs": 3, "learning_rate": 3e-3, "weight_decay": 0.01, "noise": 0.2,
-    }  # fmt: skip
+    settings: ClassVar[dict[str, Any]] = {"batch": 128, "steps": 1000, "epochs": 3, "learning_rate": 3e-3, "weight_decay": 0.01}
 
     def network(self, shape: tuple[int, ...], classes: int | None) -> Autoencoder:
         return Autoencoder(shape, self.dimension)
 
     def loss(self, network: Autoencoder, x: Tensor, labels: Tensor | None, generator: torch.Generator) -> Tensor:
-        """Mean square over pixels of what is left between an image and the reconstruction of its noisy version."""
-        noisy = x + self.settings["noise"] * torch.randn(x.shape, generator=generator)
-        return functional.mse_loss(network(noisy), x)
+        """Mean square over pixels of what is left between an image and its reconstruction."""
+        return functional.mse_loss(network(x), x)
 
     def quality(self, network: Autoencoder, data: Prepared) -> dict[str, Any]:
         """Mean square error per pixel of each split's reconstruction, and of the training split's mean image in its place."""
