@@ -48,6 +48,7 @@ def sampler_entry(kernel: Any) -> dict[str, Any]:
 
 def catalogue() -> dict[str, Any]:
     """Everything that a config can name, with defaults, schemas and revisions."""
+    from ebmpipe import flow_base, partition
     from ebmpipe.evaluation import EVALUATION_REVISION
     from ebmpipe.features import choosing
     from ebmpipe.loading import TRAINING_REVISION
@@ -57,6 +58,8 @@ def catalogue() -> dict[str, Any]:
         "training_revision": TRAINING_REVISION,
         "sampling_revision": SAMPLING_REVISION,
         "evaluation_revision": EVALUATION_REVISION,
+        "partition_revision": partition.REVISION,
+        "base_revision": flow_base.REVISION,
         "methods": {name: method_entry(member) for name, member in registry.load_all("methods").items()},
         "networks": {name: network_entry(member) for name, member in registry.load_all("nets").items()},
         "samplers": {name: sampler_entry(member) for name, member in registry.load_all("samplers").items()},

@@ -86,6 +86,20 @@ def features(
 
 
 @app.command()
+def base(
+    dataset: DatasetOption,
+    results: Results = Path("results"),
+    noise: Annotated[float, typer.Option(min=0, help="Standard deviation of Gaussian noise on the data, in model space.")] = 0.0,
+    seed: Seed = 0,
+) -> None:
+    """Fit the flow at which annealing begins unless `evaluation.partition.base` is `own`."""
+    from ebmpipe.flow_base import fit_base
+
+    card = fit_base(results / "data" / dataset, results / "bases" / dataset, seed, noise)
+    print(f"validation nll {card['nll']['validation']:.2f} nats, of a Gaussian {card['nll_gaussian']['validation']:.2f}")
+
+
+@app.command()
 def train(
     dataset: DatasetOption,
     method: Annotated[str, typer.Option(help="Id of the method, or module:Class; `ebmpipe methods` lists them.")],
@@ -166,20 +180,57 @@ def sample(
 @app.command()
 def evaluate(
     dataset: DatasetOption,
-    label: Label,
+    label: Annotated[str, typer.Option(help="Row of the tables: the sampled run that is to be measured.")] = "",
     seed: Seed = 0,
     settings: Json = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(help="In place of a run, samples made elsewhere: .npy, .npz, .safetensors, or .csv of vectors; shape (n, *event)."),
+    ] = None,
+    given_range: Annotated[
+        str | None,
+        typer.Option("--range", help="Of samples of images: model ([-1, 1]; floats by default), unit ([0, 1]), levels (integers)."),
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Name of the array, where the file of samples has several.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="An energy trained elsewhere: a run's model.safetensors or folder, or weights of a network.")
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="Of weights: the network as JSON; its name may be module:Class.")] = None,
+    base: Annotated[str | None, typer.Option(help="Of weights: gaussian (E = network + base, by default) or none (E = network).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json of work made elsewhere; by default external/<name>.")] = None,
     results: Results = Path("results"),
     device: Device = "auto",
 ) -> None:
-    """Measure a sampled run."""
-    from ebmpipe.config import EvaluationConfig
+    """Measure a sampled run, or score samples and models that were made elsewhere."""
+    from ebmpipe.config import EvaluationConfig, NetworkConfig
+    from ebmpipe.layers import merged
+    from ebmpipe.starting_points import starting_point
+
+    available = results / "features" / dataset
+    config = EvaluationConfig.model_validate(merged(starting_point(dataset).get("evaluation"), parsed(settings)))
+    flow = results / "bases" / dataset if config.partition.base != "own" else None
+    for_samples, for_model, foreign = (given_range, key), (network, base), samples is not None or model is not None
+    if foreign == bool(label):
+        raise typer.BadParameter("say what to measure: a run by --label, or work made elsewhere by --samples FILE, --model FILE or both")
+    if (samples is None and any(for_samples)) or (model is None and any(for_model)) or (not foreign and out):
+        raise typer.BadParameter("--range and --key are for --samples, --network and --base for --model, and --out for either")
+    if base not in (None, "gaussian", "none"):
+        raise typer.BadParameter(f"--base {base}: choose gaussian or none")
+    if foreign:
+        from ebmpipe.scoring import score
+
+        path, table = score(
+            dataset, results, config, samples=samples, given_range=given_range, key=key, model=model,
+            network=None if network is None else NetworkConfig.model_validate(parsed(network)), base=base,  # type: ignore[arg-type]
+            features=available, flow=flow, out=out, seed=seed, device=device,
+        )  # fmt: skip
+        print(table, path, sep="\n")
+        return
     from ebmpipe.evaluation import evaluate as run
     from ebmpipe.runs import RunFolder
 
     folder = RunFolder.of(results, dataset, label, seed)
-    config = EvaluationConfig.model_validate(parsed(settings))
-    run(folder, results / "data" / dataset, config, results / "features" / dataset, device)
+    run(folder, results / "data" / dataset, config, available, device, flow)
     print(folder / "metrics.json")
 
 

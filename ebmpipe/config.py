@@ -101,8 +101,8 @@ class RunConfig(Model):
 
 
 class SamplingConfig(Model):
-    """Fresh samples: long chains started from the broad Gaussian base, the same for every method. A method that has a sampler of its own is
-    judged by that, and by these chains as the source `long_run`."""
+    """Fresh samples: long chains started from the broad Gaussian base, the same for every method. What a method's own sampler draws stands
+    beside them, as the source `own`."""
 
     n: int = Field(5000, ge=1, description="samples per source")
     steps: int = Field(500, ge=1, description="steps of each chain")
@@ -119,12 +119,66 @@ class SamplingConfig(Model):
     energy_bound: float = Field(1e8, gt=0, description="a sample whose energy is beyond this in absolute value ends the run as diverged")
 
 
+#: Where samples of a run can come from; see `ebmpipe.sampling.draw`.
+Source = Literal["fresh", "own", "noisy", "noisy_own", "persistent"]
+
+
+class PartitionConfig(Model):
+    """How log Z is estimated where it cannot be integrated, and checked where it can: annealed importance sampling both ways, sequential
+    Monte Carlo, importance sampling."""
+
+    base: Literal["own", "flow", "shortest"] = Field(
+        "own",
+        description="where annealing begins: at the law that the energy tilts (Gaussian, or uniform on a box), at a flow fitted to the "
+        "data, or at that of both from which a pilot finds the shorter path",
+    )
+    base_noise: float = Field(0.0, ge=0, description="standard deviation of Gaussian noise on the data that the flow is fitted to")
+    kernel: Literal["hmc", "mala"] = Field("hmc", description="the transitions between levels")
+    step_size: float = Field(0.3, gt=0, description="of the kernel, in data units: where its search at every level starts")
+    leapfrog_steps: int = Field(3, ge=1, description="of HMC")
+    repeats: int = Field(32, ge=2, description="independent estimates, whose spread is the standard error")
+    chains: int = Field(64, ge=2, description="chains of each")
+    pilot_chains: int = Field(512, ge=16, description="chains that find levels and step sizes, and enter no estimate")
+    variance: float = Field(0.1, gt=0, description="variance of the logarithm of a weight that is aimed at, in nats²")
+    fewest_levels: int = Field(20, ge=1, description="fewest levels")
+    most_levels: int = Field(1000, ge=1, description="most levels, whatever the variance")
+    warm_up: int = Field(20, ge=0, description="transitions of the model's samples before they start the way back")
+    resample_below: float = Field(
+        0.5, ge=0, le=1, description="sequential Monte Carlo resamples where a smaller share of the chains is effective"
+    )
+    widest: float = Field(
+        0.02, gt=0, description="bits per dimension that a bracket may be wide; of a wider one likelihoods are intervals, not numbers"
+    )
+
+
+class EvaluationConfig(Model):
+    """What is measured."""
+
+    source: Source = Field(
+        "fresh",
+        description="the samples that bare metric ids are about, the same for every method: fresh, own (of a method's own sampler), "
+        "persistent (chains of training), noisy or noisy_own (fresh or own ones before the denoising jump); others are `metric@source`",
+    )
+    metrics: list[str] | None = Field(None, description="families of metrics; null: every one that applies")
+    features: list[str] | None = Field(
+        None,
+        json_schema_extra=DISTINCT,
+        description=(
+            "feature networks of images, the first being the one that precision, recall, density and coverage are computed in; "
+            "null: `lenet` of labelled images, else `autoencoder`, and `inception` where its weights are at hand"
+        ),
+    )
+    grid: int = Field(200, ge=20, description="points per side of the density pictures")
+    partition: PartitionConfig = Field(PartitionConfig(), description="how log Z is estimated")
+
+
 class KindDefaults(Model):
     """Where every method starts on one kind of data. A method's own settings by kind are `Method.settings_by_kind`."""
 
     gradient_evaluations: int = Field(10_000_000, ge=1, description="training budget")
     network: NetworkConfig = Field(description="the energy network")
     sampling: SamplingConfig = Field(SamplingConfig(), description="fresh samples")
+    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what is measured")
 
 
 #: What holds on each kind of data where nothing else is said. In the plane, data have structure much finer than their extent: a SiLU
@@ -141,23 +195,9 @@ KINDS: dict[Kind, KindDefaults] = {
         gradient_evaluations=2_500_000,
         network=NetworkConfig(name="conv", settings={"widths": [32, 64, 128]}),
         sampling=SamplingConfig(n=1000, steps=1000, kernel=KernelConfig(name="mala", settings={"step_size": 0.2}), denoise=True),
+        evaluation=EvaluationConfig(partition=PartitionConfig(base="shortest", base_noise=0.3, chains=32, variance=0.5)),
     ),
 }
-
-
-class EvaluationConfig(Model):
-    """What is measured."""
-
-    metrics: list[str] | None = Field(None, description="families of metrics; null: every one that applies")
-    features: list[str] | None = Field(
-        None,
-        json_schema_extra=DISTINCT,
-        description=(
-            "feature networks of images, the first being the one that precision, recall, density and coverage are computed in; "
-            "null: `lenet` of labelled images, else `autoencoder`, and `inception` where its weights are at hand"
-        ),
-    )
-    grid: int = Field(200, ge=20, description="points per side of the density pictures")
 
 
 class LabelConfig(Model):

@@ -10,34 +10,38 @@ import numpy as np
 import torch
 
 from ebmpipe import registry
+from ebmpipe.bracketing import bracketed, score_of
 from ebmpipe.config import EvaluationConfig
 from ebmpipe.data.prepared import Prepared
-from ebmpipe.energies import on_arrays
+from ebmpipe.energies import Energy, on_arrays
 from ebmpipe.features.choosing import load_spaces
 from ebmpipe.files import atomic, read_arrays, write_json
+from ebmpipe.flow_base import load_base
 from ebmpipe.loading import load_run
-from ebmpipe.methods.base import Method, NoEnergy
+from ebmpipe.methods.base import Method
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable
 from ebmpipe.metrics.quadrature import density_grid, normalise
 from ebmpipe.optimisation import Diverged
 from ebmpipe.provenance import Stopwatch, choose_device
 from ebmpipe.runs import RunFolder
+from ebmpipe.sampling import BEFORE_JUMP
+from ebmpipe.scored import Scored
 from ebmpipe.seeding import numpy_generator, torch_generator
 
 #: Bumped when the numerics of this stage change; metrics have revisions of their own.
-EVALUATION_REVISION = 2
+EVALUATION_REVISION = 3
 LogDensity = Callable[[np.ndarray], np.ndarray]
 
 
-def log_unnormalised(method: Method, device: str) -> LogDensity:
-    """-E of a trained method as a function of numpy arrays (n, *event) -> (n,) float64; -inf is a density of zero.
+def log_unnormalised(energy: Energy, device: str) -> LogDensity:
+    """-E as a function of numpy arrays (n, *event) -> (n,) float64; -inf is a density of zero.
 
     It raises `Diverged` where E is NaN or -inf: no density has those.
     """
-    energy = on_arrays(method.energy, device)
+    on_numpy = on_arrays(energy, device)
 
     def evaluate_(x: np.ndarray) -> np.ndarray:
-        values = energy(x)
+        values = on_numpy(x)
         if lost := int((np.isnan(values) | (values == -np.inf)).sum()):
             raise Diverged(f"the energy is not finite at {lost} of {len(values)} points")
         return -values
@@ -64,6 +68,11 @@ def rows_of(family: Metric, evaluation: Evaluation) -> list[Measurement]:
         return list(family.unavailable(reason, evaluation))
 
 
+def measured(families: list[Metric], evaluation: Evaluation) -> list[Measurement]:
+    """What all families come to."""
+    return [row for family in families for row in rows_of(family, evaluation)]
+
+
 def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConfig) -> dict[str, np.ndarray]:
     """Energies of data, samples and noise, and in 2-D the normalised log-density on a grid; what has no value is absent.
 
@@ -74,12 +83,14 @@ def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConf
         return {}
     energy, generator = evaluation.log_unnormalised, torch_generator(0, "evaluation", "figures")
     test = torch.from_numpy(evaluation.test).float()
-    samples = evaluation.samples.get("noisy", evaluation.samples[evaluation.primary])
+    source = evaluation.primary
+    samples = evaluation.samples.get(BEFORE_JUMP.get(source, source), evaluation.samples.get(source))
     arrays = {
         "energy_data": -energy(method.smoothed(test, method.noise_level, generator).numpy()),
-        "energy_samples": -energy(samples),
         "energy_noise": -energy(method.base.sample(len(test), generator).numpy()),
     }
+    if samples is not None:
+        arrays["energy_samples"] = -energy(samples)
     if evaluation.spec.kind == "density":
         try:
             log_z, _ = normalise(evaluation)
@@ -99,7 +110,14 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez_compressed(file, **{name: value.astype(np.float32) for name, value in arrays.items()})  # type: ignore[arg-type]
 
 
-def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, features: Path | None = None, device: str = "auto") -> None:
+def evaluate(
+    folder: RunFolder,
+    data_folder: Path,
+    config: EvaluationConfig,
+    features: Path | None = None,
+    device: str = "auto",
+    flow: Path | None = None,
+) -> None:
     """Write metrics.json and arrays.npz of a run; of a diverged one every metric says so.
 
     Args:
@@ -108,6 +126,7 @@ def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, fea
         config: what is measured.
         features: folder of the data set's feature networks; needed by image metrics.
         device: as in training.
+        flow: folder of the data set's flow; needed where annealing may begin at one.
     """
     device = choose_device(device)
     with folder.locked():
@@ -121,9 +140,9 @@ def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, fea
         # What an earlier evaluation found does not count for this one.
         if before["stages"].get("sample", {}).get("status", "finished") == "finished" and folder.training_divergence is None:
             reason = None
-            evaluation, method = gather(folder, data, features, device, config.features)
+            evaluation, method = gather(folder, data, config, features, flow, device)
             try:
-                rows = [row for family in families for row in rows_of(family, evaluation)]
+                rows = measured(families, evaluation)
                 arrays = figure_arrays(evaluation, method, config)
             except Diverged as divergence:
                 reason, arrays = f"evaluation: {divergence}", {}
@@ -132,7 +151,7 @@ def evaluate(folder: RunFolder, data_folder: Path, config: EvaluationConfig, fea
         status = "finished" if reason is None else "diverged"
         write_json(folder / "metrics.json", {"status": status, "rows": [to_json(row) for row in rows]})
         write_npz(folder / "arrays.npz", arrays)
-        folder.record("evaluate", stopwatch.record(), status, reason)
+        folder.record("evaluate", stopwatch.record() | {"source": config.source}, status, reason)
 
 
 def to_json(row: Measurement) -> dict[str, Any]:
@@ -146,35 +165,50 @@ def to_json(row: Measurement) -> dict[str, Any]:
     return {key: getattr(row, key) for key in ("metric", "value", "stderr", "n", "status", "unit", "protocol")}
 
 
-def gather(
-    folder: RunFolder, data: Prepared, features: Path | None, device: str, names: list[str] | None = None
-) -> tuple[Evaluation, Method]:
-    """All that metrics may look at, and the method itself; ``names`` are the feature networks, as in `load_spaces`."""
-    method = load_run(folder, data, device)
-    spaces = load_spaces(names, data.spec, features)
-    seed = folder.config.seed
-    sources, metadata = read_arrays(folder.verified("samples.safetensors"))
+def evaluation_of(
+    scored: Scored, data: Prepared, config: EvaluationConfig, features: Path | None, flow: Path | None, device: str
+) -> Evaluation:
+    """All that metrics may look at.
+
+    Args:
+        scored: what is scored.
+        data: the prepared data set that it is compared with.
+        config: what is measured, and how log Z is estimated.
+        features: folder of the data set's feature networks; needed by image metrics.
+        flow: folder of its flow; needed where annealing may begin at one.
+        device: where the energy lives.
+    """
+    spaces = load_spaces(config.features, data.spec, features)
     # The reference must not depend on the run's seed, or methods would be compared with different data.
     test, train, validation = (
         data.model_space(split, numpy_generator(0, "evaluation", split)) for split in ("test", "train", "validation")
     )
-    energy: LogDensity | None = log_unnormalised(method, device)
-    try:
-        method.energy(torch.from_numpy(test[:1]).float().to(device))
-    except NoEnergy:
-        energy = None
+    noisy = scored.smooth and scored.smooth(torch.from_numpy(test).float(), torch_generator(0, "evaluation", "smoothed")).numpy()
     return Evaluation(
         spec=data.spec,
         test=test,
         train=train,
         validation=validation,
-        samples={name: array.astype(np.float64) for name, array in sources.items()},
-        primary=metadata["primary"],
-        rng=lambda name: numpy_generator(seed, "evaluation", name),
-        log_unnormalised=energy,
-        log_partition=method.log_partition(),
+        samples={name: array.astype(np.float64) for name, array in scored.samples.items()},
+        primary=scored.source,
+        rng=lambda name: numpy_generator(scored.seed, "evaluation", name),
+        log_unnormalised=None if scored.energy is None else log_unnormalised(scored.energy, device),
+        score=score_of(scored, device),
+        bracket=bracketed(scored, None if flow is None else load_base(flow, data), config.partition, device),
+        smoothed=noisy,
+        log_partition=scored.log_partition,
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
         feature_spaces=spaces,
         features=spaces[0].extract if spaces else None,
         extractor=spaces[0].name if spaces else None,
-    ), method
+    )
+
+
+def gather(
+    folder: RunFolder, data: Prepared, config: EvaluationConfig, features: Path | None, flow: Path | None, device: str
+) -> tuple[Evaluation, Method]:
+    """All that metrics may look at of a run, and the method itself."""
+    method = load_run(folder, data, device)
+    samples, _ = read_arrays(folder.verified("samples.safetensors"))
+    scored = Scored.of(method, samples, config.source, folder.config.seed, device)
+    return evaluation_of(scored, data, config, features, flow, device), method

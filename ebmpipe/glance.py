@@ -22,7 +22,6 @@ from ebmpipe.report.glance import SIDE, Glance, draw
 from ebmpipe.report.pictures import window
 from ebmpipe.report.reading import Run
 from ebmpipe.runs import RunFolder
-from ebmpipe.sampling import primary_samples
 from ebmpipe.seeding import numpy_generator, torch_generator
 from ebmpipe.starting_points import starting_point
 
@@ -114,7 +113,7 @@ def density_of(method: Method, data: Prepared, test: np.ndarray, device: str) ->
         samples={} if chains is None else {"persistent": chains.x.double().cpu().numpy()},
         primary="persistent",
         rng=lambda name: numpy_generator(0, "glance", name),
-        log_unnormalised=log_unnormalised(method, device),
+        log_unnormalised=log_unnormalised(method.energy_function(), device),
         density=registry.load("data", data.spec.name)(),
     )
     measured = {row.metric: row for row in rows_of(Quadrature(), evaluation)}
@@ -129,13 +128,14 @@ def density_of(method: Method, data: Prepared, test: np.ndarray, device: str) ->
 
 
 def samples_of(method: Method, dataset: str, seed: int, device: str) -> dict[str, Any]:
-    """A sheet of samples: the persistent chains of training if there are any, else a few fresh ones."""
+    """A sheet of samples: the persistent chains of training if there are any, else some of its own sampler, else of long chains."""
     count = SIDE**2
     method.sampling = SamplingConfig.model_validate(starting_point(dataset).get("sampling", {}) | {"n": count})
     jump = ", denoised" if method.denoises else ""
     chains = method.chains()
     if chains is not None:
         return {"samples": method.denoised(chains.x[:count]).double().cpu().numpy(), "made": f"persistent chains{jump}"}
-    source, drawn = primary_samples(method, count, torch_generator(seed, "sampling", "glance", device=device))
-    made = f"{source.replace('_', ' ')} chains of {drawn.sampler_steps:,} steps{jump}" if drawn.sampler_steps else "samples"
+    generator = torch_generator(seed, "sampling", "glance", device=device)
+    drawn = method.own_samples(count, generator) or method.sample(count, generator)
+    made = drawn.sampler + (f" of {drawn.sampler_steps:,} steps" if drawn.sampler_steps else "") + jump
     return {"samples": drawn.x.double().cpu().numpy(), "made": made}

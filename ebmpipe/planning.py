@@ -20,6 +20,9 @@ from ebmpipe.writable import writable
 #: Keys whose values are mappings, below a label or a data set.
 SECTIONS = ("settings", "requires", "sampling", "evaluation")
 
+#: The family of metrics that needs a base to anneal from.
+ANNEALING = "annealing"
+
 
 def may_be_bare(key: Key) -> bool:
     """Whether nothing need be written after ``key``: a label, a data set, a kind of data or a section, which are then empty."""
@@ -452,7 +455,20 @@ class Plan:
         """Revisions that the evaluate stage uses."""
         known = self.catalogue["metrics"]
         chosen = self.evaluation_settings(dataset)["metrics"] or known
-        return {"evaluation": self.catalogue["evaluation_revision"]} | {f"metric:{name}": known[name]["revision"] for name in chosen}
+        revisions = {"evaluation": self.catalogue["evaluation_revision"]} | {f"metric:{name}": known[name]["revision"] for name in chosen}
+        if ANNEALING in chosen:
+            kernel = self.evaluation_settings(dataset)["partition"]["kernel"]
+            revisions |= {
+                "partition": self.catalogue["partition_revision"],
+                f"sampler:{kernel}": self.catalogue["samplers"][kernel]["revision"],
+            }
+        return revisions
+
+    def base_noise(self, dataset: str) -> float | None:
+        """Noise on the data that a flow is fitted to, where annealing may begin at one; None where it does not."""
+        settings = self.evaluation_settings(dataset)
+        partition, chosen = settings["partition"], settings["metrics"] or self.catalogue["metrics"]
+        return float(partition["base_noise"]) if partition["base"] != "own" and ANNEALING in chosen else None
 
     def features(self, dataset: str) -> list[str]:
         """The feature networks that the images of a data set are compared in; none for other data."""

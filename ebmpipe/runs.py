@@ -41,8 +41,8 @@ class RunFolder:
 
     @property
     def results(self) -> Path:
-        """The results folder it lies in."""
-        return self.path.parents[3]
+        """The results folder it lies in; the topmost folder above it, if it lies elsewhere."""
+        return [self.path, *self.path.parents][:5][-1]
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name

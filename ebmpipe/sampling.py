@@ -1,8 +1,9 @@
-"""The sample stage: a method's own samples or fresh long chains, and the other sources beside them."""
+"""The sample stage: long chains that are the same for every method, and the other sources beside them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,44 +22,50 @@ from ebmpipe.runs import RunFolder
 from ebmpipe.seeding import torch_generator
 
 #: Bumped when the numerics of this stage change.
-SAMPLING_REVISION = 1
+SAMPLING_REVISION = 2
+#: The sources that end with a denoising jump, and those that are the same chains before it.
+BEFORE_JUMP = {"fresh": "noisy", "own": "noisy_own"}
 
 
 def record_of(samples: Samples, **more: Any) -> dict[str, Any]:
     """How samples were made, as JSON takes it."""
-    fields = ("acceptance", "sampler_steps", "gradient_evaluations", "temperature")
+    fields = ("sampler", "acceptance", "sampler_steps", "gradient_evaluations", "temperature")
     return {key: getattr(samples, key) for key in fields} | samples.notes | more
 
 
-def primary_samples(method: Method, n: int, generator: torch.Generator) -> tuple[str, Samples]:
-    """``n`` of the samples that bare metric ids are about, and their source: the method's own sampler's, else ``fresh`` long chains'."""
-    return method.own_samples(n, generator) or ("fresh", method.sample(n, generator))
+def in_words(made: Mapping[str, Any]) -> str:
+    """How a source came about, for tables and figures: ``long chains, 500 steps of mala each``."""
+    words = str(made["sampler"])
+    kernel = made.get("kernel") or made.get("settings", {}).get("kernel")
+    if made["sampler_steps"]:
+        words += f", {made['sampler_steps']:,} steps" + (f" of {kernel['name']} each" if kernel else " each")
+    return f"{words}, and a denoising jump" if made["denoised"] else words
 
 
-def draw(method: Method, seed: int, device: str) -> tuple[str, dict[str, np.ndarray], dict[str, Any]]:
-    """The primary source, samples by source, float32 (n, *event), and how each was made.
+def draw(method: Method, seed: int, device: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Samples by source, float32 (n, *event), and how each was made.
 
-    Sources are the primary one, see `primary_samples`; ``long_run``, the long chains that are primary elsewhere, where the method has a
-    sampler of its own; ``noisy``, the primary samples before the denoising jump, if there was one; and ``persistent``, the chains
-    of training, if there are any, with the same jump.
+    Sources are ``fresh``, the long chains that are the same for every method; ``own``, the samples of the method's own sampler, if it has
+    one; ``noisy`` and ``noisy_own``, these two before the denoising jump, if there was one; and ``persistent``, the chains of training,
+    if there are any, with the same jump. No source depends on which others there are.
     """
     n, settings = method.sampling.n, method.sampling.model_dump(mode="json")
-    primary, drawn = primary_samples(method, n, torch_generator(seed, "sampling", device=device))
-    own: dict[str, Any] = {"settings": settings} if primary == "fresh" else {}
-    sources, made = {primary: drawn.x}, {primary: record_of(drawn, denoised=method.denoises, **own)}
-    if drawn.before is not None:
-        sources["noisy"], made["noisy"] = drawn.before, record_of(drawn, denoised=False, **own)
-    if primary != "fresh":
-        # Drawn with the numbers of another method's fresh samples: only the energies differ.
-        long = method.sample(n, torch_generator(seed, "sampling", device=device))
-        sources["long_run"], made["long_run"] = long.x, record_of(long, denoised=method.denoises, settings=settings)
+    fresh = method.sample(n, torch_generator(seed, "sampling", device=device))
+    own = method.own_samples(n, torch_generator(seed, "sampling", "own", device=device))
+    sources, made = {}, {}
+    for name, drawn, more in (("fresh", fresh, {"settings": settings}), ("own", own, {})):
+        if drawn is None:
+            continue
+        sources[name], made[name] = drawn.x, record_of(drawn, denoised=method.denoises, **more)
+        if drawn.before is not None:
+            sources[BEFORE_JUMP[name]], made[BEFORE_JUMP[name]] = drawn.before, record_of(drawn, denoised=False, **more)
     chains = method.chains()
     if chains is not None:
         kept = chains.x[:n]
         sources["persistent"] = method.denoised(kept)
         cost = len(kept) * int(method.denoises)
         made["persistent"] = record_of(chains, denoised=method.denoises) | {"gradient_evaluations": cost}
-    return primary, {name: x.float().cpu().numpy() for name, x in sources.items()}, made
+    return {name: x.float().cpu().numpy() for name, x in sources.items()}, made
 
 
 def divergence_of(method: Method, sources: dict[str, np.ndarray], bound: float, device: str) -> str | None:
@@ -93,20 +100,20 @@ def sample(folder: RunFolder, data_folder: Path, config: SamplingConfig, device:
         entry: dict[str, Any] = {"sampler_steps": 0, "gradient_evaluations": 0}
         sources: dict[str, np.ndarray] = {}
         metadata: dict[str, str] = {}
-        primary = "fresh"
         if reason is None:
             method = load_run(folder, Prepared(data_folder), device)
             method.sampling = config
-            primary, sources, made = draw(method, folder.config.seed, device)
+            sources, made = draw(method, folder.config.seed, device)
             entry = {
-                "sampler_steps": made[primary]["sampler_steps"],
-                "gradient_evaluations": sum(m["gradient_evaluations"] for k, m in made.items() if k != "noisy"),
+                "sampler_steps": made["fresh"]["sampler_steps"],
+                "gradient_evaluations": sum(m["gradient_evaluations"] for k, m in made.items() if k not in BEFORE_JUMP.values()),
+                "sources": {name: in_words(how) for name, how in made.items()},
             }
             metadata = {"made": json.dumps(made, sort_keys=True)}
             reason = divergence_of(method, sources, config.energy_bound, device)
         if reason is not None:
             sources, metadata = {}, {"reason": reason}
         status = "finished" if reason is None else "diverged"
-        write_arrays(folder / "samples.safetensors", sources, metadata | {"status": status, "primary": primary})
+        write_arrays(folder / "samples.safetensors", sources, metadata | {"status": status})
         folder.record("sample", stopwatch.record() | entry, status, reason)
         remove_checkpoints(folder / "checkpoints")

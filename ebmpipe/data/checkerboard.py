@@ -16,6 +16,7 @@ class Checkerboard(Density):
     source = "formula, after Grathwohl et al. 2019"
     reach = 4.0
     entropy_method = "closed form"
+    edges = True
     modes = np.array([(x, y) for x in (-3.0, -1.0, 1.0, 3.0) for y in (-3.0, -1.0, 1.0, 3.0) if (x + y) % 4 == 2])
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:

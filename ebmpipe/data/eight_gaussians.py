@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ebmpipe.data.base import Density
-from ebmpipe.data.mixtures import log_mixture
+from ebmpipe.data.mixtures import log_mixture, mixture_score
 
 _ANGLES = np.arange(8) * np.pi / 4
 
@@ -29,3 +29,7 @@ class EightGaussians(Density):
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """Closed form."""
         return log_mixture(x, self.modes, np.full(8, 1 / 8), self.sd)
+
+    def score(self, x: np.ndarray) -> np.ndarray:
+        """Closed form."""
+        return mixture_score(x, self.modes, np.full(8, 1 / 8), self.sd)

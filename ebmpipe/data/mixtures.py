@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from functools import cached_property
 from typing import ClassVar
 
@@ -26,21 +27,41 @@ def log_mixture(x: np.ndarray, centres: np.ndarray, weights: np.ndarray, sd: flo
     Returns:
         (n,) float64; finite for every finite ``x``, however far away.
     """
+    out = np.empty(len(x))
+    for part, block, top, terms in _blocks(x, centres, weights, sd):
+        out[part] = top + np.log(terms.sum(axis=1)) - 0.5 * (block**2).sum(axis=1)
+    return out
+
+
+def mixture_score(x: np.ndarray, centres: np.ndarray, weights: np.ndarray, sd: float) -> np.ndarray:
+    """The gradient of `log_mixture` in ``x``, (n, 2): the way to the centres' mean, weighted by posterior probability, over sd²."""
+    out = np.empty((len(x), 2))
+    for part, block, _, terms in _blocks(x, centres, weights, sd):
+        out[part] = (terms @ (centres / sd) / terms.sum(axis=1)[:, None] - block) / sd
+    return out
+
+
+def _blocks(
+    x: np.ndarray, centres: np.ndarray, weights: np.ndarray, sd: float
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+    """Of `log_mixture`, block by block: the rows, x/sd there, and the logarithm and multiples of what all components are to be times.
+
+    Component k of row i, apart from the factor exp(-|x_i/sd|²/2) that all share, is exp(top_i) terms_ik.
+    """
     x = np.asarray(x, dtype=np.float64) / sd
     centres = centres / sd
     # |x - c|² is expanded, so that the work is one matrix product and one exp; the coordinates are small enough for it.
     offset = np.log(weights) - 0.5 * (centres**2).sum(axis=1) - np.log(2 * np.pi * sd**2)
-    out = np.empty(len(x))
     rows = max(1, BLOCK // len(centres))
     for begin in range(0, len(x), rows):
-        block = x[begin : begin + rows]
+        part = slice(begin, begin + rows)
+        block = x[part]
         terms = block @ centres.T
         terms += offset
         top = terms.max(axis=1)
         terms -= top[:, None]
         np.exp(terms, out=terms)
-        out[begin : begin + rows] = top + np.log(terms.sum(axis=1)) - 0.5 * (block**2).sum(axis=1)
-    return out
+        yield part, block, top, terms
 
 
 class BlurredCurve(Density):
@@ -101,3 +122,7 @@ class BlurredCurve(Density):
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """The mixture over the rule's nodes."""
         return log_mixture(x, *self._rule, self.noise)
+
+    def score(self, x: np.ndarray) -> np.ndarray:
+        """That of the mixture over the rule's nodes."""
+        return mixture_score(x, *self._rule, self.noise)

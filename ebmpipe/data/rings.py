@@ -33,6 +33,17 @@ class Rings(Density):
         """Closed form."""
         return self._log_radial(np.hypot(*np.asarray(x, dtype=np.float64).T))
 
+    def score(self, x: np.ndarray) -> np.ndarray:
+        """Closed form: along the radius, each ring's (R I₁(rR/s²)/I₀(rR/s²) - r) / s², weighted by its share of the density."""
+        from scipy.special import i0e, i1e
+
+        x = np.asarray(x, dtype=np.float64)
+        r = np.hypot(*x.T)
+        log_rings, scaled = self._log_rings(r), r[:, None] * _RADII / self.noise**2
+        share = np.exp(log_rings - np.logaddexp.reduce(log_rings, axis=1)[:, None])
+        outwards = ((share * _RADII * i1e(scaled) / i0e(scaled)).sum(axis=1) - r) / self.noise**2
+        return np.asarray(outwards[:, None] * np.divide(x, r[:, None], out=np.zeros_like(x), where=r[:, None] > 0))
+
     def entropy(self) -> float:
         """-∫ p log p 2πr dr in nats, to 1e-9."""
         step = self.noise / 20
@@ -42,9 +53,12 @@ class Rings(Density):
 
     def _log_radial(self, r: np.ndarray) -> np.ndarray:
         """Log-density on the plane at distance ``r`` (n,) from the centre."""
+        return np.asarray(np.logaddexp.reduce(self._log_rings(r), axis=1) - np.log(len(_RADII) * 2 * np.pi * self.noise**2))
+
+    def _log_rings(self, r: np.ndarray) -> np.ndarray:
+        """What each ring adds to the density at distance ``r`` (n,) from the centre, in logarithms up to a constant, (n, rings)."""
         from scipy.special import i0e
 
         # i0e(z) = exp(-z) I₀(z), which completes the square in the exponent and never overflows.
         scaled = r[:, None] / self.noise
-        terms = -0.5 * (scaled - _RADII / self.noise) ** 2 + np.log(i0e(scaled * _RADII / self.noise))
-        return np.asarray(np.logaddexp.reduce(terms, axis=1) - np.log(len(_RADII) * 2 * np.pi * self.noise**2))
+        return np.asarray(-0.5 * (scaled - _RADII / self.noise) ** 2 + np.log(i0e(scaled * _RADII / self.noise)))

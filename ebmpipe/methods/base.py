@@ -49,6 +49,7 @@ class Samples:
 
     Attributes:
         x: the samples.
+        sampler: what drew them, in a word or two.
         before: the same chains before the denoising jump, if there was one.
         acceptance: mean acceptance probability, None where nothing is rejected.
         sampler_steps: steps of each chain.
@@ -58,6 +59,7 @@ class Samples:
     """
 
     x: Tensor
+    sampler: str = "long chains"
     before: Tensor | None = None
     acceptance: float | None = None
     sampler_steps: int = 0
@@ -132,6 +134,7 @@ class Method(nn.Module, ABC):
         settings_by_kind: defaults of its settings that differ by kind of data, laid over those of ``Config``.
         trains: False for controls, which run no update.
         control: True for rows that only give the tables their scale.
+        exact_sampler: whether `sample` draws exactly from the law of `energy`, independently.
     """
 
     name: ClassVar[str]
@@ -145,6 +148,7 @@ class Method(nn.Module, ABC):
     settings_by_kind: ClassVar[ByKind] = {}
     trains: ClassVar[bool] = True
     control: ClassVar[bool] = False
+    exact_sampler: ClassVar[bool] = False
 
     def __init__(self, setup: Setup) -> None:
         super().__init__()
@@ -256,11 +260,11 @@ class Method(nn.Module, ABC):
             notes=notes,
         )
 
-    def own_samples(self, n: int, generator: torch.Generator) -> tuple[str, Samples] | None:
-        """Samples by the method's own sampler, and what that source is called; None if it has no other than long chains.
+    def own_samples(self, n: int, generator: torch.Generator) -> Samples | None:
+        """Samples by the method's own sampler, which they name (`Samples.sampler`); None if it has no other than long chains.
 
-        They are then the run's primary ones, and those of `sample` stand beside them as ``long_run``. Like those, they end with the
-        denoising jump, the positions before it being in `Samples.before`.
+        They are the source ``own``, beside those of `sample`, by which all methods are compared. Like those, they end with the denoising
+        jump, the positions before it being in `Samples.before`.
         """
         return None
 

@@ -123,7 +123,7 @@ class CD(Contrastive):
             self.multigrid.remember(batch, int(self.learner.updates))
         return {}
 
-    def own_samples(self, n: int, generator: torch.Generator) -> tuple[str, Samples] | None:
+    def own_samples(self, n: int, generator: torch.Generator) -> Samples | None:
         """Of a multi-grid start: ``n`` samples from coarse to fine, as in training."""
         if not self.multigrid:
             return None
@@ -131,4 +131,4 @@ class CD(Contrastive):
         with frozen(self):
             grey = self.multigrid.remembered(n, generator)
             _, start, cost = self.multigrid.chains(self.coarser(energy), grey, self.kernel, steps, generator)
-        return "multigrid", self.short_chains(start, generator, cost)
+        return self.short_chains(start, generator, cost, "from coarse to fine")

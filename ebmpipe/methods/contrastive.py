@@ -96,18 +96,20 @@ class Contrastive(EnergyMethod):
         with frozen(self.live):
             return samplers.run(self.kernel, self.live, start, self.config.steps, generator)
 
-    def short_chains(self, start: Tensor, generator: torch.Generator, cost: int = 0) -> Samples:
+    def short_chains(self, start: Tensor, generator: torch.Generator, cost: int = 0, sampler: str = "short run") -> Samples:
         """Samples by the chains of training themselves, from ``start`` (n, *event), under the averaged weights.
 
         Args:
             start: where they start.
             generator: the source of all randomness.
             cost: input gradients that ``start`` took.
+            sampler: what they are called.
         """
         with frozen(self):
             x, summary = samplers.run(self.kernel, self.learner.average, start, self.config.steps, generator)
         return Samples(
             self.denoised(x),
+            sampler,
             before=x if self.denoises else None,
             acceptance=summary.acceptance if self.kernel.adjusted else None,
             sampler_steps=self.config.steps,
@@ -192,5 +194,9 @@ class Persistent(Contrastive):
         steps = self.persistence.ages.double().mean()
         kernel = self.config.kernel.model_dump(mode="json")
         return Samples(
-            self.persistence.positions, sampler_steps=round(float(steps)), temperature=self.temperature, notes={"kernel": kernel}
+            self.persistence.positions,
+            "chains of training",
+            sampler_steps=round(float(steps)),
+            temperature=self.temperature,
+            notes={"kernel": kernel},
         )

@@ -7,8 +7,30 @@ import torch
 from torch import Tensor
 
 from ebmpipe import registry
+from ebmpipe.data.base import Density
 from ebmpipe.data.prepared import Prepared
+from ebmpipe.energies import Energy
 from ebmpipe.methods.base import Control, NoEnergy, Samples
+
+
+class TrueEnergy:
+    """-log p of a density on the plane, with its input gradient, as energies are."""
+
+    def __init__(self, density: Density) -> None:
+        self.density = density
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(-self.density.log_density(x.detach().double().cpu().numpy())).to(x)
+
+    def grad(self, x: Tensor) -> Tensor:
+        """-∇ log p, shape of ``x``; taken for zero where the density has edges. Kernels that accept or reject stay exact with any."""
+        if self.density.edges:
+            return torch.zeros_like(x)
+        return torch.from_numpy(-self.density.score(x.detach().double().cpu().numpy())).to(x)
+
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both."""
+        return self(x), self.grad(x)
 
 
 class Data(Control):
@@ -17,12 +39,16 @@ class Data(Control):
     name = "data"
     revision = 1
     title = "real data"
+    exact_sampler = True
 
     def energy(self, x: Tensor) -> Tensor:
+        value: Tensor = self.energy_function()(x)
+        return value
+
+    def energy_function(self) -> Energy:
         if self.spec.kind != "density":
             raise NoEnergy("the density of the data is unknown")
-        density = registry.load("data", self.spec.name)()
-        return torch.from_numpy(-density.log_density(x.double().cpu().numpy())).to(x)
+        return TrueEnergy(registry.load("data", self.spec.name)())
 
     def sample(self, n: int, generator: torch.Generator) -> Samples:
         """``n`` examples of the validation split without replacement; all of them if it has fewer."""
@@ -30,4 +56,4 @@ class Data(Control):
         rng = np.random.default_rng(seed)
         data = Prepared(self.spec.folder).model_space("validation", rng)
         chosen = rng.permutation(len(data))[:n]
-        return Samples(torch.from_numpy(data[chosen]).float())
+        return Samples(torch.from_numpy(data[chosen]).float(), "held-out data")

@@ -162,6 +162,7 @@ class Jarzynski(Contrastive):
         slots = systematic(population.weights(), torch.tensor(0.5, dtype=torch.float64, device=population.x.device))
         return Samples(
             population.x[slots],
+            "walkers of training",
             sampler_steps=int(self.learner.updates) * self.config.steps,
             temperature=self.temperature,
             notes={"kernel": self.config.kernel.model_dump(mode="json")},

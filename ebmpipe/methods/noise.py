@@ -15,6 +15,7 @@ class Noise(Control):
     name = "noise"
     revision = 1
     title = "Gaussian noise"
+    exact_sampler = True
 
     def energy(self, x: Tensor) -> Tensor:
         value: Tensor = self.base(x)
@@ -25,4 +26,4 @@ class Noise(Control):
 
     def sample(self, n: int, generator: torch.Generator) -> Samples:
         """``n`` independent draws."""
-        return Samples(self.base.sample(n, generator))
+        return Samples(self.base.sample(n, generator), "draws of the base")

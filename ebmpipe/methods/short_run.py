@@ -24,7 +24,7 @@ class ShortRun(Contrastive):
     """Every update's chains begin in noise and run the same small number of steps, whether they have converged by then or not.
 
     What is learned is a sampler, the short run itself, and an energy whose own law is another: long chains drift off. Samples of
-    the short run are the primary ones here, and those of long chains stand beside them (Nijkamp et al. 2019).
+    the short run are the run's own and stand beside those of long chains, by which all methods are compared (Nijkamp et al. 2019).
     """
 
     name = "short_run"
@@ -45,6 +45,6 @@ class ShortRun(Contrastive):
     def negatives(self, batch: Tensor, generator: torch.Generator) -> Negatives:
         return Negatives(*self.moved(self.base.sample(len(batch), generator), generator))
 
-    def own_samples(self, n: int, generator: torch.Generator) -> tuple[str, Samples]:
+    def own_samples(self, n: int, generator: torch.Generator) -> Samples:
         """``n`` samples of the short run, from noise."""
-        return "short_run", self.short_chains(self.base.sample(n, generator), generator)
+        return self.short_chains(self.base.sample(n, generator), generator)

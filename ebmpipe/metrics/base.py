@@ -15,6 +15,7 @@ from ebmpipe.spec import DataSpec
 if TYPE_CHECKING:
     from ebmpipe.data.base import Density
     from ebmpipe.features.base import FeatureSpace
+    from ebmpipe.partition.bracket import Bracket
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,12 @@ class Evaluation:
         train: the training split, for memorisation checks.
         validation: the validation split, for what is fitted to held-out data; empty if there is none.
         samples: the run's samples by source.
-        primary: the source behind a bare metric id.
+        primary: the source behind a bare metric id, the same for all runs on a data set; a run may lack it.
         log_unnormalised: (n, *event) -> (n,) log p up to a constant, i.e. -E, float64; None if the run has no energy.
+        score: (n, *event) -> (n, *event), -∇E, float64; None if the run has no energy.
+        bracket: estimates log Z of that energy by annealing; raises `NotAvailable` where there is no path to it. None if the run has no
+            energy.
+        smoothed: the test split with the Gaussian noise that the energy allows for, (n, *event); None if it allows for none.
         log_partition: log Z of that energy in nats as training estimated it, and its standard error; None if it did not.
         density: the true density, if the data set has one.
         feature_spaces: the feature networks of images, the primary one first; none for vectors.
@@ -79,6 +84,9 @@ class Evaluation:
     primary: str
     rng: Callable[[str], np.random.Generator]
     log_unnormalised: Callable[[np.ndarray], np.ndarray] | None = None
+    score: Callable[[np.ndarray], np.ndarray] | None = None
+    bracket: Callable[[], Bracket] | None = None
+    smoothed: np.ndarray | None = None
     log_partition: tuple[float, float] | None = None
     density: Density | None = None
     features: Callable[[np.ndarray], np.ndarray] | None = None
@@ -150,7 +158,7 @@ class SampleMetric(Metric):
 
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         if evaluation.primary not in evaluation.samples:
-            raise NotAvailable("the run has no samples")
+            yield from self.unavailable(f"the run has no samples of the source {evaluation.primary}", evaluation)
         for source, samples in evaluation.samples.items():
             try:
                 measurements = list(self.compare(samples, evaluation))

@@ -76,9 +76,9 @@ class Quadrature(Metric):
     name = "quadrature"
     revision = 1
     ids: ClassVar[dict[str, MetricInfo]] = {
-        "nll": MetricInfo("nats", "lower", "negative log-likelihood per test example, log Z by quadrature"),
+        "nll": MetricInfo("nats", "lower", "negative log-likelihood per test example"),
         "nll_gap": MetricInfo("nats", "lower", "KL divergence from the true density to the model, estimated on the test split"),
-        "log_z": MetricInfo("nats", None, "log-partition of exp(-E) by quadrature"),
+        "log_z": MetricInfo("nats", None, "log-partition of exp(-E)"),
     }
 
     def applies(self, spec: DataSpec) -> bool:

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import ClassVar, Protocol
 
-from ebmpipe.report.numbers import Quantity
+from ebmpipe.report.numbers import Interval, Quantity
 
 
 class Dialect(Protocol):
@@ -19,7 +19,7 @@ class Dialect(Protocol):
     def name(self, text: str) -> str:
         """An id."""
 
-    def number(self, quantity: Quantity, bold: bool = False) -> str:
+    def number(self, quantity: Quantity | Interval, bold: bool = False) -> str:
         """A number."""
 
     def mark(self, mark: str) -> str:
@@ -38,7 +38,7 @@ class Markdown:
     def name(self, text: str) -> str:
         return f"`{text}`"
 
-    def number(self, quantity: Quantity, bold: bool = False) -> str:
+    def number(self, quantity: Quantity | Interval, bold: bool = False) -> str:
         return f"**{quantity.plain()}**" if bold else quantity.plain()
 
     def mark(self, mark: str) -> str:
@@ -84,7 +84,7 @@ class Latex:
     def name(self, text: str) -> str:
         return self.text(text)
 
-    def number(self, quantity: Quantity, bold: bool = False) -> str:
+    def number(self, quantity: Quantity | Interval, bold: bool = False) -> str:
         return quantity.latex(bold)
 
     def mark(self, mark: str) -> str:
@@ -128,7 +128,7 @@ class Html:
     def name(self, text: str) -> str:
         return f"<code>{html.escape(text)}</code>"
 
-    def number(self, quantity: Quantity, bold: bool = False) -> str:
+    def number(self, quantity: Quantity | Interval, bold: bool = False) -> str:
         text = html.escape(quantity.plain())
         return f"<b>{text}</b>" if bold else text
 

@@ -8,15 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from ebmpipe.report.reading import MissingResult, Run, Runs, runs_of
+from ebmpipe.report.reading import MissingResult, Run, Runs, runs_of, source_beside
 from ebmpipe.runs import STAGES
 
 METRICS = ["dataset", "method", "seed", "metric", "value", "stderr", "n", "status", "unit"]
 KEY = ["dataset", "method", "seed", "metric"]
-TEXT = ("dataset", "method", "metric", "status", "unit", "device", "control", "reason")
+TEXT = ("dataset", "method", "metric", "status", "unit", "device", "control", "reason", "source", "made", "made_beside")
 COMPUTE = [
     "dataset", "method", "seed", "status", "wall_s", "train_s", "sample_s", "evaluate_s", "startup_s", "device", "peak_memory_mb",
     "parameters", "training_flops", "gradient_evaluations", "sampler_steps", "temperature", "clipped", "control", "reason",
+    "source", "made", "made_beside",
 ]  # fmt: skip
 
 
@@ -80,6 +81,7 @@ def compute_frame(runs: list[Run]) -> pd.DataFrame:
         row["sampler_steps"] = stages.get("sample", {}).get("sampler_steps")
         row["control"] = run.config["method"] if run.control else None
         row["reason"] = run.reason if run.diverged else None
+        row |= {"source": run.source, "made": run.made(run.source), "made_beside": run.made(source_beside(run.source))}
         rows.append(row)
     whole = dict.fromkeys(("parameters", "training_flops", "gradient_evaluations", "sampler_steps"), "Int64")
     seconds = dict.fromkeys(("wall_s", "train_s", "sample_s", "evaluate_s", "startup_s"), "float64")

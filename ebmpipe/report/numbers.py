@@ -35,6 +35,22 @@ class Quantity:
         return f"$\\mathbf{{{text}}}$" if bold else f"${text}$"
 
 
+@dataclass(frozen=True)
+class Interval:
+    """The two rounded ends of an interval."""
+
+    low: str
+    high: str
+
+    def plain(self) -> str:
+        """Unicode text."""
+        return " – ".join(end.replace("-", "\N{MINUS SIGN}") for end in (self.low, self.high))
+
+    def latex(self, bold: bool = False) -> str:
+        """Math mode, dollars included; an interval is never bold, as it competes for nothing."""
+        return f"${self.low}$ -- ${self.high}$"
+
+
 def magnitude(x: float) -> int:
     """Exponent of the leading decimal digit; 0 for zero."""
     return floor(log10(abs(x))) if x else 0
@@ -72,6 +88,15 @@ def quantity(mean: float, sd: float | None = None, known_to: float | None = None
     if spread:
         decimals = min(decimals, max(0, spread_decimals(spread)))
     return Quantity(zeroless(f"{mean:.{decimals}f}"), None if sd is None else bounded(sd / 10**exponent, decimals), exponent)
+
+
+def interval(low: float, high: float) -> Interval:
+    """``low`` and ``high`` to two significant digits of the interval's width; to three of their own if it has none."""
+    if not (isfinite(low) and isfinite(high)) or low > high:
+        raise ValueError(f"{low} to {high} is no interval")
+    size = max(abs(low), abs(high))
+    decimals = max(0, 1 - magnitude(high - low) if high > low else 2 - magnitude(size))
+    return Interval(*(zeroless(f"{end:.{decimals}f}") for end in (low, high)))
 
 
 def bounded(sd: float, decimals: int) -> str:

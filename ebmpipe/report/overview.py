@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from ebmpipe.files import write_text
-from ebmpipe.report import ranking, tables
+from ebmpipe.report import controls, ranking, tables
 from ebmpipe.report.dialects import HTML
 from ebmpipe.report.frames import read_tables
 from ebmpipe.report.numbers import duration, significant
@@ -119,10 +119,12 @@ def counted(counts: list[int], noun: str) -> str:
 def page(comparisons: list[Comparison], picture: bytes | None) -> str:
     """The whole fragment."""
     image = "\n".join(textwrap.wrap(base64.b64encode(picture).decode(), LINE)) if picture else ""
+    checked = [f"Controls on {controls.in_words(each.dataset, controls.checks(each))}" for each in comparisons]
     parts = [
         f"<style>{CSS}</style>", '<div class="ebmpipe">', "<h1>Which method did best, and at what cost</h1>",
         f"<p>{introduction(comparisons)}</p>", verdicts(comparisons),
         f'<div class="picture"><img alt="Quality against cost" src="data:image/png;base64,{image}"></div>' if picture else "",
+        f'<ul class="foot">{"".join(f"<li>{escape(line)}</li>" for line in checked)}</ul>',
         f'<p class="foot">{escape(tables.rule(comparisons) + tables.left_out(comparisons))}</p>', tables.html_tables(comparisons),
         "</div>", "",
     ]  # fmt: skip

@@ -1,9 +1,10 @@
 """Who did best: means over seeds, the order of the rows, and which results tie.
 
-The rule of the bold print. A label competes in a metric if it is no control, none of its seeds diverged, and it has a value. The best is
-the one with the best mean. Going down the ranking, a label is as good if Welch's t-test between its seeds and the best one's does not tell
-them apart at the 5 % level (two-sided, no correction for multiple comparisons); the first that is told apart ends the list, so that a label
-cannot tie by being erratic. The test needs two seeds of each: without them only the best is bold.
+The rule of the bold print. A label competes in a metric if it is no control, none of its seeds diverged, and it has a value; an interval in
+place of one competes for nothing. The best is the one with the best mean. Going down the ranking, a label is as good if Welch's t-test
+between its seeds and the best one's does not tell them apart at the 5 % level (two-sided, no correction for multiple comparisons); the
+first that is told apart ends the list, so that a label cannot tie by being erratic. The test needs two seeds of each: without them only the
+best is bold.
 """
 
 from __future__ import annotations
@@ -18,42 +19,15 @@ import pandas as pd
 
 from ebmpipe import registry
 from ebmpipe.metrics.base import MetricInfo
-from ebmpipe.report.numbers import Quantity, quantity
+from ebmpipe.report.cells import Cell, cell_of, ends_in, ends_of
+from ebmpipe.report.reading import source_beside
 
-#: How metrics of long chains end, where those are not what bare metrics are about.
-LONG_RUN = "@long_run"
 #: What decides the order of the rows: the first of these that at least half of the competing labels have. ``*`` is any ending.
 HEADLINES = ("nll_gap", "fid", "frechet_*", "nll", "bits_per_dim", "mmd", "sliced_wasserstein", "energy_distance", "kid", "kernel_*")
 #: Columns that follow the headline, in this order; the others follow by name.
 ORDER = (*HEADLINES, "nll_best_temperature", "nn_distance_ratio", "precision", "recall", "density", "coverage", "mode_weight_error")
 COSTS = ("gradient_evaluations", "train_s", "training_flops")
 LEVEL = 0.05
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One label's result in one metric over its seeds.
-
-    Attributes:
-        mean: mean over the seeds that have a value.
-        sd: their standard deviation, None of fewer than two.
-        n: how many they are.
-        status: ``ok``, or why there is no mean.
-        best: whether the tables print it bold.
-        stderr: mean of the standard errors that the runs give their own values, None if they give none.
-    """
-
-    mean: float | None = None
-    sd: float | None = None
-    n: int = 0
-    status: str = "ok"
-    best: bool = False
-    stderr: float | None = None
-
-    @property
-    def quantity(self) -> Quantity | None:
-        """The result to the digits that it is known to."""
-        return None if self.mean is None else quantity(self.mean, self.sd, self.stderr)
 
 
 @dataclass(frozen=True)
@@ -68,7 +42,9 @@ class Row:
         cells: results by metric.
         costs: costs by name.
         reasons: why seeds were lost.
-        long_run: results by metric of the same models sampled by long chains, where the primary samples are others: ``metric@long_run``.
+        beside: results by metric of the same models by the samples that stand beside the declared ones, ``metric@own`` as a rule; empty
+            if there are none.
+        made_beside: how those came about, in words.
         temperature: mean temperature of the law that the row's energy is of; None if unknown.
         clipped: mean fraction of the coordinates of ∇E that training clipped. Where it is not 0, the temperature is nominal.
     """
@@ -80,7 +56,8 @@ class Row:
     cells: dict[str, Cell]
     costs: dict[str, float | None]
     reasons: tuple[str, ...]
-    long_run: dict[str, Cell] = field(default_factory=dict)
+    beside: dict[str, Cell] = field(default_factory=dict)
+    made_beside: str | None = None
     temperature: float | None = None
     clipped: float | None = None
 
@@ -92,25 +69,41 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One data set: its metrics in the order of their columns, and its rows from best to worst between the controls."""
+    """One data set: its metrics in the order of their columns, and its rows from best to worst between the controls.
+
+    Attributes:
+        dataset: id of the data set.
+        metrics: what each column is.
+        headline: the metric that orders the rows.
+        rows: the labels.
+        source: the samples that all of this is about, the same for every label.
+        made: how those of the methods came about, in words; None if that was not recorded.
+    """
 
     dataset: str
     metrics: dict[str, MetricInfo]
     headline: str | None
     rows: tuple[Row, ...]
+    source: str = "fresh"
+    made: str | None = None
 
     @property
     def shown(self) -> list[str]:
         """Metrics that a printed table shows: what some row has and is better or worse, what `ORDER` names, and the user's own."""
         known = [metric for metric, info in self.metrics.items() if info.better or not info.description or metric in ORDER]
-        return [metric for metric in known if metric not in self.absent]
+        return [metric for metric in known if metric not in self.absent and metric not in self.ends]
+
+    @property
+    def ends(self) -> set[str]:
+        """Metrics that are ends of another one's bracket."""
+        return ends_in(self.metrics)
 
     @property
     def absent(self) -> dict[str, str]:
         """Metrics that no row has, and why."""
-        cells = {metric: [row.cells[metric] for row in self.rows] for metric in self.metrics}
+        cells = {metric: [row.cells[metric] for row in self.rows] for metric in self.metrics if metric not in self.ends}
         reasons = {metric: [cell.status for cell in column if cell.status not in ("ok", "diverged")] for metric, column in cells.items()}
-        empty = [metric for metric, column in cells.items() if all(cell.mean is None for cell in column)]
+        empty = [metric for metric, column in cells.items() if all(cell.quantity is None for cell in column)]
         return {metric: Counter(reasons[metric]).most_common(1)[0][0] for metric in empty if reasons[metric]}
 
     @property
@@ -168,18 +161,16 @@ def marked(rows: list[Row], metric: str, info: MetricInfo) -> list[Row]:
     ]  # fmt: skip
 
 
-def cell_of(rows: pd.DataFrame) -> Cell:
-    """Mean and standard deviation over the seeds that have a value; the commonest reason if none has."""
-    values = rows.loc[rows["status"] == "ok", "value"].to_numpy(dtype=float)
-    if not len(values):
-        return Cell(status=str(rows["status"].mode().iloc[0]) if len(rows) else "not available: not measured")
-    errors = rows.loc[rows["status"] == "ok", "stderr"].to_numpy(dtype=float)
-    stderr = float(errors[~np.isnan(errors)].mean()) if not np.isnan(errors).all() else None
-    return Cell(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None, len(values), stderr=stderr)
+def row_of(label: str, metrics: pd.DataFrame, compute: pd.DataFrame, names: list[str], beside: str) -> Row:
+    """One label's row; costs are means over the finished seeds, or over all if none finished.
 
-
-def row_of(label: str, metrics: pd.DataFrame, compute: pd.DataFrame, names: list[str]) -> Row:
-    """One label's row; costs are means over the finished seeds, or over all if none finished."""
+    Args:
+        label: the label.
+        metrics: its rows of ``metrics.csv``.
+        compute: its rows of ``compute.csv``.
+        names: the metrics of its data set.
+        beside: the source that stands beside the declared one.
+    """
     done = compute[compute["status"] == "finished"]
     means: dict[str, float | None] = {}
     for key in (*COSTS, "temperature", "clipped"):
@@ -192,41 +183,50 @@ def row_of(label: str, metrics: pd.DataFrame, compute: pd.DataFrame, names: list
     reasons = tuple(f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} diverged {reason}".rstrip() for reason, seeds in lost.items())
     control = next((str(name) for name in compute["control"].dropna()), None)
     by_metric: dict[Any, pd.DataFrame] = dict(iter(metrics.groupby("metric", sort=False)))
-    cells = {name: cell_of(by_metric.get(name, metrics.iloc[:0])) for name in names}
-    long_run = {name: cell_of(by_metric[name + LONG_RUN]) for name in names if name + LONG_RUN in by_metric}
-    if all(cell.status == "diverged" for cell in long_run.values()):
-        long_run = {}  # a diverged run has every metric of its data set, also those that it would not have measured
-    return Row(label, control, len(done), len(compute), cells, costs, reasons, long_run, means["temperature"], means["clipped"])
+    cells = {name: cell_of(by_metric.get(name, metrics.iloc[:0]), *map(by_metric.get, ends_of(name))) for name in names}
+    others = {name: cell_of(by_metric[f"{name}@{beside}"]) for name in names if f"{name}@{beside}" in by_metric}
+    if all(cell.status == "diverged" for cell in others.values()):
+        others = {}  # a diverged run has every metric of its data set, also those that it would not have measured
+    made = next(iter(compute["made_beside"].dropna()), None) if others else None
+    return Row(label, control, len(done), len(compute), cells, costs, reasons, others, made, means["temperature"], means["clipped"])
 
 
 def headline_of(rows: list[Row], infos: dict[str, MetricInfo]) -> str | None:
-    """The metric that orders the rows."""
+    """The metric that orders the rows; one that has intervals only, or is the end of one, if there is no other."""
     competing = [row for row in rows if not row.control and row.finished]
-    held = {name: sum(row.cells[name].mean is not None for row in competing) for name, info in infos.items() if info.better}
+    able = [name for name, info in infos.items() if info.better and name not in ends_in(infos)]
+    held = {name: sum(row.cells[name].mean is not None for row in competing) for name in able}
+    if not any(held.values()):
+        held = {name: sum(row.cells[name].quantity is not None for row in competing) for name in able}
     candidates = sorted((name for name, count in held.items() if count), key=lambda name: place(name, HEADLINES))
     return next((name for name in candidates if 2 * held[name] >= len(competing)), candidates[0] if candidates else None)
 
 
 def compare_one(dataset: str, metrics: pd.DataFrame, compute: pd.DataFrame, known: dict[str, MetricInfo]) -> Comparison:
-    """Compare the labels of one data set. Of other sample sources (``metric@source``) only long chains are kept, beside; none competes."""
+    """Compare the labels of one data set. Of other sample sources (``metric@source``) one is kept, `source_beside`; none competes."""
+    source = next(iter(compute["source"].dropna().mode()), "fresh")
+    made = next(iter(compute.loc[compute["control"].isna(), "made"].dropna().mode()), None)
     primary = metrics[~metrics["metric"].str.contains("@")]
     measured = primary[primary["status"] != "diverged"] if (primary["status"] != "diverged").any() else primary
     units = dict(zip(measured["metric"], measured["unit"], strict=True))
     infos = {name: known.get(name, MetricInfo(unit, None, "")) for name, unit in units.items()}
     labels = list(dict.fromkeys(compute["method"]))
-    rows = [row_of(label, metrics[metrics["method"] == label], compute[compute["method"] == label], list(infos)) for label in labels]
+    rows = [
+        row_of(label, metrics[metrics["method"] == label], compute[compute["method"] == label], list(infos), source_beside(source))
+        for label in labels
+    ]
     headline = headline_of(rows, infos)
     names = sorted(infos, key=lambda name: (name != headline, *place(name, ORDER)))
     for name in names:
         rows = marked(rows, name, infos[name])
 
     def order(row: Row) -> tuple[Any, ...]:
-        mean = row.cells[headline].mean if headline else None
-        sign = -1 if headline and infos[headline].better == "higher" else 1
+        cell, better = (row.cells[headline], infos[headline].better) if headline else (Cell(), None)
+        value = cell.at_worst(better)
         first = {"data": 0, None: 1 if row.competes else 2, "noise": 3}[row.control]
-        return first, mean is None, sign * (mean or 0.0)
+        return first, value is None, cell.mean is None, (-1 if better == "higher" else 1) * (value or 0.0)
 
-    return Comparison(dataset, {name: infos[name] for name in names}, headline, tuple(sorted(rows, key=order)))
+    return Comparison(dataset, {name: infos[name] for name in names}, headline, tuple(sorted(rows, key=order)), source, made)
 
 
 def compare(metrics: pd.DataFrame, compute: pd.DataFrame) -> list[Comparison]:

@@ -41,6 +41,11 @@ def check_runs(runs: object) -> None:
                 expect(isinstance(seed, int) and not isinstance(seed, bool), place, "a list of whole numbers", seeds)
 
 
+def source_beside(source: str) -> str:
+    """The source that tables and figures show beside the declared one: the methods' own samplers, or long chains if those are declared."""
+    return "fresh" if source == "own" else "own"
+
+
 class MissingResult(FileNotFoundError):
     """Raised when a file that a run should have written is not there; the message says which stage writes it."""
 
@@ -153,21 +158,29 @@ class Run:
         return pd.read_csv(self.folder.verified("history.csv"))
 
     @cached_property
-    def _sources(self) -> tuple[dict[str, np.ndarray], str]:
-        """The samples (n, *event) by source, and which is the primary one."""
-        arrays, metadata = read_arrays(self.folder.verified("samples.safetensors"))
-        return arrays, metadata["primary"]
+    def sources(self) -> dict[str, np.ndarray]:
+        """The samples (n, *event) in model space by source; none of a diverged run."""
+        return read_arrays(self.folder.verified("samples.safetensors"))[0]
+
+    @property
+    def source(self) -> str:
+        """The source that bare metric ids are about: the one declared for its data set."""
+        return str(self.ledger["stages"].get("evaluate", {}).get("source", "fresh"))
 
     @property
     def samples(self) -> np.ndarray | None:
-        """The primary samples (n, *event) in model space; None if there are none, as of a diverged run."""
-        arrays, primary = self._sources
-        return arrays.get(primary)
+        """The samples (n, *event) that bare metric ids are about; None if there are none, as of a diverged run."""
+        return self.sources.get(self.source)
 
     @property
-    def long_run(self) -> np.ndarray | None:
-        """Samples (n, *event) of long chains, where the primary ones are a sampler's of the method's own; None elsewhere."""
-        return self._sources[0].get("long_run")
+    def beside(self) -> np.ndarray | None:
+        """The samples (n, *event) that stand beside those, see `source_beside`; None if there are none."""
+        return self.sources.get(source_beside(self.source))
+
+    def made(self, source: str) -> str | None:
+        """How a source came about, in words."""
+        words = self.ledger["stages"].get("sample", {}).get("sources", {}).get(source)
+        return None if words is None else str(words)
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:

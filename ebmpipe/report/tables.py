@@ -7,9 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from ebmpipe.report.cells import INTERVAL, Cell
+from ebmpipe.report.controls import checks, in_words
 from ebmpipe.report.dialects import HTML, LATEX, MARKDOWN, Dialect
 from ebmpipe.report.numbers import letters, significant
-from ebmpipe.report.ranking import COSTS, LONG_RUN, Cell, Comparison, Row
+from ebmpipe.report.ranking import COSTS, Comparison, Row
+from ebmpipe.report.reading import source_beside
 
 ARROWS = {"lower": " ↓", "higher": " ↑", None: ""}
 COST_TITLES = {"gradient_evaluations": "gradient evaluations", "train_s": "training (s)", "training_flops": "training FLOPs"}
@@ -18,10 +21,11 @@ RULE = (
     "↓ lower, ↑ higher is better. Bold: the best, and those ranked after it up to, but without, the first that Welch's t-test tells from "
     "the best at the 5 % level (it takes two seeds of each). Controls and labels with a diverged seed do not compete."
 )
-LONG = (
-    " A row label@long_run is the same models sampled by the long chains that other labels are sampled by, where a label's own samples "
-    "come from a sampler of its own; it does not compete."
-)
+BESIDE = {
+    "own": " A row label@own is the same models by the samples of the method's own sampler; it does not compete.",
+    "fresh": " A row label@fresh is the same models by long chains, the same for every method; it does not compete.",
+}
+BRACKETED = " low – high: the value is only known to lie between the two, means over seeds of both ends; it does not compete."
 NOMINAL = (
     "this share of the coordinates of ∇E was clipped along the chains: the temperature, which noise and drift would give them, is nominal"
 )
@@ -51,9 +55,10 @@ def column_title(metric: str, comparison: Comparison) -> str:
 
 
 def result(cell: Cell, dialect: Dialect, notes: Notes) -> str:
-    """A cell: number, ``diverged``, or ``n/a`` with its reason as a footnote."""
+    """A cell: number, interval with its reason as a footnote, ``diverged``, or ``n/a`` with its reason."""
     if cell.quantity is not None:
-        return dialect.number(cell.quantity, cell.best)
+        mark = "" if cell.interval is None else dialect.mark(notes.mark(cell.status.removeprefix(INTERVAL)))
+        return dialect.number(cell.quantity, cell.best) + mark
     if cell.status == "diverged":
         return dialect.text("diverged")
     return "n/a" + dialect.mark(notes.mark(cell.status))
@@ -88,18 +93,30 @@ def line(row: Row, comparison: Comparison, dialect: Dialect, notes: Notes) -> li
     return [name, finished, *cells, *heat, *(cost(row.costs[key], dialect) for key in COSTS)]
 
 
-def long_run_line(row: Row, comparison: Comparison, dialect: Dialect, notes: Notes) -> list[str]:
-    """The cells of the row of a label's long chains; what does not depend on samples stands in the label's own row."""
-    cells = [result(row.long_run[metric], dialect, notes) if metric in row.long_run else dialect.text("–") for metric in comparison.shown]
-    return [dialect.name(row.label + LONG_RUN), "", *cells, *([""] * (comparison.heated + len(COSTS)))]
+def name_beside(row: Row, comparison: Comparison) -> str:
+    """What the row of a label's other samples is called."""
+    return f"{row.label}@{source_beside(comparison.source)}"
+
+
+def line_beside(row: Row, comparison: Comparison, dialect: Dialect, notes: Notes) -> list[str]:
+    """The cells of the row of a label's other samples; what does not depend on samples stands in the label's own row."""
+    cells = [result(row.beside[metric], dialect, notes) if metric in row.beside else dialect.text("–") for metric in comparison.shown]
+    return [dialect.name(name_beside(row, comparison)), "", *cells, *([""] * (comparison.heated + len(COSTS)))]
 
 
 def body_of(comparison: Comparison, dialect: Dialect, notes: Notes) -> Iterator[list[str]]:
     """The rows of one table."""
     for row in comparison.rows:
         yield line(row, comparison, dialect, notes)
-        if row.long_run:
-            yield long_run_line(row, comparison, dialect, notes)
+        if row.beside:
+            yield line_beside(row, comparison, dialect, notes)
+
+
+def about_samples(comparison: Comparison) -> list[str]:
+    """Which samples the numbers of a table are about, and how they came about, in a sentence each."""
+    made = f": {comparison.made}" if comparison.made else ""
+    others = [f"{name_beside(row, comparison)}: {row.made_beside}." for row in comparison.rows if row.made_beside]
+    return [f"Samples are of the source {comparison.source}, the same for every method{made}.", *others]
 
 
 def table(comparison: Comparison, dialect: Dialect, foot: str = "") -> str:
@@ -109,26 +126,32 @@ def table(comparison: Comparison, dialect: Dialect, foot: str = "") -> str:
     head = ["method", "finished", *metrics, *["temperature"] * comparison.heated, *(COST_TITLES[key] for key in COSTS)]
     body = list(body_of(comparison, dialect, notes))
     absent = [dialect.text(f"{metric} is {reason}") for metric, reason in comparison.absent.items()]
-    title = dialect.name(comparison.dataset)
-    return dialect.table(title, [dialect.text(cell) for cell in head], body, notes.lines(dialect) + absent, dialect.text(foot))
+    title, about = dialect.name(comparison.dataset), [dialect.text(line) for line in about_samples(comparison)]
+    return dialect.table(title, [dialect.text(cell) for cell in head], body, about + notes.lines(dialect) + absent, dialect.text(foot))
 
 
 def rule(comparisons: list[Comparison], text: str = RULE) -> str:
     """How the tables are to be read."""
-    return text + LONG * any(row.long_run for each in comparisons for row in each.rows)
+    beside = sorted({source_beside(each.source) for each in comparisons if any(row.beside for row in each.rows)})
+    bracketed = any(row.cells[metric].interval for each in comparisons for row in each.rows for metric in each.shown)
+    return text + "".join(BESIDE[source] for source in beside) + BRACKETED * bracketed
 
 
 def left_out(comparisons: list[Comparison]) -> str:
     """A sentence on the metrics that are only in the CSV file."""
     left = {name for each in comparisons for name in each.metrics if name not in each.shown and name not in each.absent}
-    names = sorted(left)
-    return f" Numbers that are neither better nor worse ({', '.join(names)}) are in summary.csv." if names else ""
+    ends = {name for each in comparisons for name in each.ends}
+    names = sorted(left - ends)
+    neither = f" Numbers that are neither better nor worse ({', '.join(names)}) are in summary.csv." if names else ""
+    return neither + " The ends of brackets are in summary.csv." * bool(ends)
 
 
 def markdown(comparisons: list[Comparison]) -> str:
     """``summary.md``."""
     intro = MARKDOWN.text(rule(comparisons) + left_out(comparisons))
-    return "\n".join(["# Summary", "", intro, "", *(table(comparison, MARKDOWN) for comparison in comparisons)])
+    checked = [f"- {MARKDOWN.text(in_words(comparison.dataset, checks(comparison)))}" for comparison in comparisons]
+    foot = ["## Controls", "", *checked, ""]
+    return "\n".join(["# Summary", "", intro, "", *(table(comparison, MARKDOWN) for comparison in comparisons), *foot])
 
 
 def latex(comparisons: list[Comparison]) -> str:
@@ -145,7 +168,8 @@ def summary_frame(comparisons: list[Comparison]) -> pd.DataFrame:
     """``summary.csv``: one row per data set and label, in the order of the tables.
 
     Each metric has four columns: mean, ``_sd``, ``_seeds`` (how many have a value) and ``_best`` (what the tables print bold). Where some
-    label has long chains beside its own samples, ``metric@long_run`` has the first three.
+    label has other samples beside the declared ones, ``metric@own`` has the first three. Of an interval the mean is missing; its ends are
+    the metrics ``_lower`` and ``_upper``.
     """
     rows: list[dict[str, Any]] = []
     for comparison in comparisons:
@@ -153,8 +177,8 @@ def summary_frame(comparisons: list[Comparison]) -> pd.DataFrame:
             record: dict[str, Any] = {"dataset": comparison.dataset, "method": row.label, "finished": row.finished, "total": row.total}
             for metric, cell in row.cells.items():
                 record |= {metric: cell.mean, f"{metric}_sd": cell.sd, f"{metric}_seeds": cell.n, f"{metric}_best": cell.best}
-            for metric, cell in row.long_run.items():
-                name = metric + LONG_RUN
+            for metric, cell in row.beside.items():
+                name = f"{metric}@{source_beside(comparison.source)}"
                 record |= {name: cell.mean, f"{name}_sd": cell.sd, f"{name}_seeds": cell.n}
             rows.append(record | row.costs)
     frame = pd.DataFrame(rows)

@@ -259,8 +259,8 @@ def test_short_run_samples_start_at_the_base():
     """With one step that does not move, they have the base's law."""
     n = 5000
     method = made("short_run", IMAGES, steps=1, kernel={"name": "ula", "settings": {"step_size": 1e-6}})
-    source, samples = method.own_samples(n, torch.Generator().manual_seed(0))
-    assert source == "short_run"
+    samples = method.own_samples(n, torch.Generator().manual_seed(0))
+    assert samples.sampler == "short run"
     values = samples.x.flatten().double()
     assert abs(float(values.mean()) - method.base.mean) < 5 * method.base.std / math.sqrt(len(values))
     assert float(values.std()) == pytest.approx(method.base.std, rel=5 / math.sqrt(2 * len(values)))
@@ -344,8 +344,8 @@ class TestMultigrid:
         for side, energy in zip((2, 4), method.learner.average.coarser, strict=True):
             ours, other = (torch.full((1, 1, side, side), value) for value in (0.8, -0.8))
             assert float(energy(ours)) < float(energy(other))
-        source, samples = method.own_samples(200, generator)
-        assert source == "multigrid"
+        samples = method.own_samples(200, generator)
+        assert samples.sampler == "from coarse to fine"
         assert samples.x.shape == (200, 1, 8, 8)
         assert float(samples.x.mean()) == pytest.approx(0.8, abs=0.15)
 

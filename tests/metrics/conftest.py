@@ -16,12 +16,13 @@ from ebmpipe.spec import DataSpec
 
 
 class Gaussian(Density):
-    """N(mean, sd² I) on the plane."""
+    """N(mean, sd² I) on the plane; it has one mode."""
 
     name = "gaussian"
 
     def __init__(self, mean: tuple[float, float] = (0.5, -1.0), sd: float = 0.7) -> None:
         self.mean, self.sd = np.array(mean), sd
+        self.modes = self.mean[None]
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         return self.mean + self.sd * rng.standard_normal((n, 2))

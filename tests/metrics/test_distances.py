@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import wasserstein_distance
 
 from ebmpipe.metrics.base import Evaluation, Measurement, NotAvailable, SampleMetric
 from ebmpipe.metrics.estimators.two_sample import gram, squared_mmd
 from ebmpipe.metrics.frechet import Frechet, between, frechet_distance
 from ebmpipe.metrics.kernel_distance import KernelDistance, polynomial
 from ebmpipe.metrics.mmd import MMD, gaussian_mixture, median_distance
-from ebmpipe.metrics.sliced_wasserstein import SlicedWasserstein
+from ebmpipe.metrics.sliced_wasserstein import SlicedWasserstein, by_groups, sliced_distances, standard_error
 
 Maker = Callable[..., Evaluation]
 
@@ -120,6 +121,36 @@ def test_sliced_wasserstein_between_gaussians(plane: Maker) -> None:
 def test_sliced_wasserstein_subsamples_the_larger_side(plane: Maker) -> None:
     evaluation = plane()
     assert only(SlicedWasserstein(), replace(evaluation, samples={"fresh": evaluation.samples["fresh"][:100]})).n == 100
+
+
+@pytest.mark.parametrize(
+    ("shift", "stretch", "d"), [(0.0, 1.0, 2), (0.1, 1.0, 2), (0.2, 1.0, 2), (1.0, 1.0, 2), (0.0, 1.0, 16), (0.0, 1.3, 16)]
+)
+def test_sliced_wasserstein_error_is_the_spread_over_samples_and_directions(shift: float, stretch: float, d: int) -> None:
+    rng, n, values, errors = np.random.default_rng(0), 240, [], []
+    for _ in range(150):
+        x, y, directions = (rng.standard_normal((rows, d)) for rows in (n, n, 64))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        found = by_groups(shift + stretch * x, y, directions, rng.permutation(n) % 20)
+        values.append(found[0].mean())
+        errors.append(standard_error(*found))
+    assert 0.75 < np.mean(errors) / np.std(values, ddof=1) < 1.35
+
+
+def test_sliced_wasserstein_parts_are_distances_of_those_rows() -> None:
+    rng = np.random.default_rng(0)
+    x, y, directions = (rng.standard_normal((n, 3)) for n in (50, 50, 40))
+    group = rng.permutation(50) % 4
+    distances, without, within = by_groups(x, y, directions, group)
+    assert distances == pytest.approx([wasserstein_distance(x @ v, y @ v) for v in directions], rel=1e-12)
+    for i in range(4):
+        for means, rows in ((without, group != i), (within, group == i)):
+            assert means[i] == pytest.approx(sliced_distances(x[rows], y[rows], directions).mean(), rel=1e-12)
+
+
+def test_sliced_wasserstein_of_few_samples(plane: Maker) -> None:
+    samples = plane().samples["fresh"]
+    assert [only(SlicedWasserstein(), plane(samples[:n])).stderr is None for n in (2, 3, 4, 30)] == [True, True, False, False]
 
 
 # Fréchet and kernel distance

@@ -133,8 +133,14 @@ def test_bad_samples_are_refused(family: SampleMetric, make: Maker) -> None:
         list(family.compare(evaluation.test, replace(evaluation, test=evaluation.test * np.nan, cache={})))
     with pytest.raises(NotAvailable, match="too few"):
         list(family.compare(evaluation.test[:1], evaluation))
-    with pytest.raises(NotAvailable, match="no samples"):
-        list(family.compute(replace(evaluation, samples={})))
+
+
+@of_samples
+def test_a_run_without_the_declared_source_says_so_and_its_other_sources_are_measured(family: SampleMetric, make: Maker) -> None:
+    evaluation = make()
+    rows = {row.metric: row for row in family.compute(replace(evaluation, primary="own"))}
+    assert {rows[i].status for i in family.ids} == {"not available: the run has no samples of the source own"}
+    assert [replace(rows[f"{i}@fresh"], metric=i) for i in family.ids] == list(family.compute(make()))
 
 
 def test_unavailable_names_every_id_and_the_reason(family: Metric, make: Maker) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -90,6 +89,8 @@ def run(
     stderr: float | None = None,
     temperature: float = 1.0,
     clipped: float = 0.0,
+    source: str = "fresh",
+    made: Mapping[str, str] | None = None,
 ) -> Path:
     """One run folder. A metric's value is a number, or the text of its status.
 
@@ -103,8 +104,8 @@ def run(
     stage = {"startup_s": 1.5, "device": "cpu", "peak_memory_mb": 300.0}
     stages: dict[str, Any] = {"train": stage | {"wall_s": train_s if trains else 0.0}}
     if not diverged or lost_in != "train":
-        stages["sample"] = stage | {"wall_s": 4.0, "sampler_steps": 500}
-    stages["evaluate"] = stage | {"wall_s": 2.0}
+        stages["sample"] = stage | {"wall_s": 4.0, "sampler_steps": 500, "sources": made or {"fresh": "long chains"}}
+    stages["evaluate"] = stage | {"wall_s": 2.0, "source": source}
     reason = REASONS[lost_in] if diverged else None
     for place, name in enumerate(stages):
         # What follows a stage that diverged has diverged with it.
@@ -132,12 +133,9 @@ def run(
             clock = [index * 100, int(budget * (index + 1) / 60), index * 0.5]
             file.write(",".join(map(str, [*clock, *(values[index] for values in lines.values())])) + "\n")
     if samples is not None and not diverged:
-        settings = {"primary": "fresh", "sampler": json.dumps({"name": "mala"})}
-        write_arrays(
-            folder / "samples.safetensors", {"fresh": samples.astype(np.float32), "persistent": samples[:5].astype(np.float32)}, settings
-        )
+        write_arrays(folder / "samples.safetensors", {"fresh": samples.astype(np.float32), "persistent": samples[:5].astype(np.float32)})
     elif samples is None or diverged:
-        write_arrays(folder / "samples.safetensors", {}, {"primary": "fresh"})
+        write_arrays(folder / "samples.safetensors", {})
     np.savez(folder / "arrays.npz", **dict(arrays if arrays and not diverged else {}))
     sign(folder, ledger)
     return folder

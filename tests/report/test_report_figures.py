@@ -80,20 +80,45 @@ def drawn(name: str, results: Path, dataset: str | None, runs: dict[str, dict[st
         return registry.load(base.FIGURES, name)().draw(base.Context(results, dataset, runs))
 
 
-def test_long_chains_are_shown_beside_a_methods_own_samples(
+def test_a_methods_own_samples_are_shown_beside_long_chains(
     tmp_path: Path, make_plane: Callable[..., None], vouch: Callable[[Path], None]
 ) -> None:
+    made = {"fresh": "long chains, 500 steps of mala each", "own": "short run, 60 steps of ula each"}
     for label in ("pcd", "short_run"):
-        make_plane(label, 0, 0.1)
+        make_plane(label, 0, 0.1, made=made)
     folder = tmp_path / "runs/eight_gaussians/short_run/seed0"
     own, long = np.full((7, 2), 0.5, np.float32), np.full((9, 2), -0.5, np.float32)
-    write_arrays(folder / "samples.safetensors", {"three_steps": own, "long_run": long}, {"primary": "three_steps"})
+    write_arrays(folder / "samples.safetensors", {"own": own, "fresh": long})
     vouch(folder)
     figure = drawn("samples", tmp_path, "eight_gaussians", {"eight_gaussians": {"pcd": [0], "short_run": [0]}})
     points = {axes.get_title(): [len(line.get_xdata()) for line in axes.lines] for axes in figure.axes}
     heads = [title.split("\n")[0] for title in points]
-    assert heads.index("short_run") + 1 == list(points).index("short_run\nlong chains") and len(points) == 4
-    assert points["short_run\nlong chains"] == [9] and points[next(title for title in points if title.startswith("short_run\n0"))] == [7]
+    assert heads.index("short_run") + 1 == list(points).index("short_run@own\nshort run") and len(points) == 4
+    assert points["short_run@own\nshort run"] == [7] and points[next(title for title in points if title.startswith("short_run\n0"))] == [9]
+
+
+def test_a_run_without_the_declared_source_says_so_in_its_panel(tmp_path: Path, make_plane: Callable[..., None]) -> None:
+    make_plane("pcd", 0, 0.1, source="own")
+    figure = drawn("samples", tmp_path, "eight_gaussians", {"eight_gaussians": {"pcd": [0]}})
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert "no samples of\nthe source own" in texts and "pcd@fresh\nlong chains" in [axes.get_title() for axes in figure.axes]
+
+
+def test_brackets_are_thin_bars_beyond_the_spread(make_run: Callable[..., Path], tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run("pcd", seed, {"nll": 2.0 + seed / 10, "nll_lower": 1.5, "nll_upper": 2.8})
+        make_run("nce", seed, {"nll": 2.5 + seed / 10})
+        make_run("dsm", seed, {"nll": "interval: too wide", "nll_lower": 2.1, "nll_upper": 4.0})
+    runs = {"plane": {"pcd": [0, 1], "nce": [0, 1], "dsm": [0, 1]}}
+    collecting.collect(tmp_path, runs)
+    figure = drawn("summary", tmp_path, None, runs)
+    ranking_, trade = figure.axes
+    bars = [segment for collection in ranking_.collections for segment in collection.get_segments()]
+    assert {tuple(np.round(bar[:, 0], 6)) for bar in bars if abs(np.diff(bar[:, 0])[0]) > 0.4} == {(1.5, 2.8), (2.1, 4.0)}
+    upright = [segment for collection in trade.collections for segment in collection.get_segments()]
+    assert {tuple(np.round(bar[:, 1], 6)) for bar in upright if abs(np.diff(bar[:, 1])[0]) > 0.4} == {(1.5, 2.8), (2.1, 4.0)}
+    assert "only known to lie" in figure.get_supxlabel() and "n/a" not in {text.get_text() for text in ranking_.texts}
+    assert [label.get_text() for label in ranking_.get_yticklabels()] == ["pcd", "nce", "dsm"]
 
 
 LOST = {"pcd": {}, "nce": {"step": 0}, "dsm": {"lost_in": "sample"}, "cd": {"lost_in": "evaluate"}, "ebm": {}}

@@ -163,33 +163,50 @@ def test_markdown_says_what_is_missing(collected: tuple[Path, Any]) -> None:
     assert len({line.count("|") for line in section.splitlines() if line.startswith("|")}) == 1
 
 
-def test_long_chains_stand_below_a_label_that_has_samples_of_its_own(make_run: Callable[..., Path]) -> None:
+MADE = {"fresh": "long chains, 500 steps of mala each", "own": "short run, 60 steps of ula each"}
+
+
+def test_own_samples_stand_below_a_label_that_has_some(make_run: Callable[..., Path]) -> None:
     for seed, (own, long) in enumerate([(0.10, 0.9), (0.12, 1.1)]):
-        make_run("short_run", seed, {"nll": 2.5, "mmd": own, "mmd@long_run": long, "mmd@noisy": 7.0})
-        folder = make_run("pcd", seed, {"nll": 2.0, "mmd": 0.2, "mmd@persistent": 0.3}, diverged=seed == 1)
+        make_run("short_run", seed, {"nll": 2.5, "mmd": long, "mmd@own": own, "mmd@noisy": 7.0}, made=MADE)
+        folder = make_run("pcd", seed, {"nll": 2.0, "mmd": 0.2, "mmd@persistent": 0.3}, diverged=seed == 1, made={"fresh": MADE["fresh"]})
     found = comparison(folder, {"pcd": [0, 1], "short_run": [0, 1]})
     rows = {row.label: row for row in found.rows}
-    assert rows["short_run"].cells["mmd"].mean == pytest.approx(0.11) and rows["short_run"].cells["mmd"].best
-    assert set(rows["short_run"].long_run) == {"mmd"} and rows["short_run"].long_run["mmd"].mean == pytest.approx(1.0)
-    assert not rows["short_run"].long_run["mmd"].best
-    assert rows["pcd"].long_run == {}, "a seed that diverged has measured no long chains that the label never had"
+    assert rows["short_run"].cells["mmd"].mean == pytest.approx(1.0) and rows["short_run"].cells["mmd"].best
+    assert set(rows["short_run"].beside) == {"mmd"} and rows["short_run"].beside["mmd"].mean == pytest.approx(0.11)
+    assert not rows["short_run"].beside["mmd"].best
+    assert rows["pcd"].beside == {}, "a seed that diverged has measured nothing that the label never had"
     lines = [line for line in tables.markdown([found]).splitlines() if line.startswith("| `")]
     heads = tables.markdown([found]).splitlines()[6].split("|")
-    (place,) = [index for index, line in enumerate(lines) if line.startswith("| `short_run@long_run`")]
+    (place,) = [index for index, line in enumerate(lines) if line.startswith("| `short_run@own`")]
     assert lines[place - 1].startswith("| `short_run` |")
     cells = dict(zip([head.strip().split(" ")[0] for head in heads], [cell.strip() for cell in lines[place].split("|")], strict=True))
-    assert cells["mmd"] == "1.00 ± 0.14" and cells["nll"] == "–" and cells["finished"] == cells["training"] == ""
+    assert cells["mmd"] == "0.110 ± 0.014" and cells["nll"] == "–" and cells["finished"] == cells["training"] == ""
     assert len({line.count("|") for line in lines}) == 1
-    assert tables.LONG in tables.rule([found]) and "short\\_run@long\\_run" in tables.latex([found])
+    text = tables.markdown([found])
+    assert f"- Samples are of the source fresh, the same for every method: {MADE['fresh']}." in text
+    assert f"- short\\_run@own: {MADE['own']}." in text
+    assert "label@own" in tables.rule([found]) and "short\\_run@own" in tables.latex([found])
     frame = tables.summary_frame([found]).set_index("method")
-    assert frame.loc["short_run", ["mmd@long_run", "mmd@long_run_seeds"]].tolist() == [pytest.approx(1.0), 2]
-    assert pd.isna(frame.loc["pcd", "mmd@long_run"]) and "mmd@persistent" not in frame
-    assert tables.LONG not in tables.rule([comparison(folder, {"pcd": [0, 1]})])
+    assert frame.loc["short_run", ["mmd@own", "mmd@own_seeds"]].tolist() == [pytest.approx(0.11), 2]
+    assert pd.isna(frame.loc["pcd", "mmd@own"]) and "mmd@persistent" not in frame
+    assert "label@" not in tables.rule([comparison(folder, {"pcd": [0, 1]})])
+
+
+def test_another_declared_source_is_said_and_long_chains_stand_beside_it(make_run: Callable[..., Path]) -> None:
+    lacking = "not available: the run has no samples of the source own"
+    make_run("pcd", 0, {"nll": 2.0, "mmd": lacking, "mmd@fresh": 0.2}, source="own", made={"fresh": MADE["fresh"]})
+    folder = make_run("short_run", 0, {"nll": 2.5, "mmd": 0.1, "mmd@fresh": 0.9}, source="own", made=MADE)
+    found = comparison(folder, {"pcd": [0], "short_run": [0]})
+    assert found.source == "own" and found.made == MADE["own"]
+    text = tables.markdown([found])
+    assert "| `short_run@fresh` |" in text and "| `pcd@fresh` |" in text and lacking in text and "label@fresh" in text
+    assert bold(found, "mmd") == ["short_run"]
 
 
 def test_temperatures_are_told_where_one_is_not_1_and_are_no_facts_where_gradients_were_clipped(make_run: Callable[..., Path]) -> None:
     for seed, clipped in enumerate((0.10, 0.14)):
-        make_run("igebm", seed, {"nll": 3.0, "mmd": 0.1, "mmd@long_run": 0.2}, temperature=0.016, clipped=clipped)
+        make_run("igebm", seed, {"nll": 3.0, "mmd": 0.1, "mmd@own": 0.2}, temperature=0.016, clipped=clipped)
         make_run("cold", seed, {"nll": 2.5}, temperature=1.2e-6)
         make_run("hardly", seed, {"nll": 2.4}, temperature=0.5, clipped=0.001)
         make_run("data", seed, {"nll": 2.0})
@@ -201,7 +218,7 @@ def test_temperatures_are_told_where_one_is_not_1_and_are_no_facts_where_gradien
     cells = {line.split("`")[1]: line.split("|")[column].strip() for line in lines if line.startswith("| `")}
     marks = {name: cell.partition("<sup>") for name, cell in cells.items()}
     assert {name: cell for name, (cell, _, _) in marks.items()} == {
-        "igebm": "0.016 (clipped 12 %)", "igebm@long_run": "", "cold": "1.2×10⁻⁶", "hardly": r"0.50 (clipped \<1 %)",
+        "igebm": "0.016 (clipped 12 %)", "igebm@own": "", "cold": "1.2×10⁻⁶", "hardly": r"0.50 (clipped \<1 %)",
         "data": "–", "pcd": "1.0",
     }  # fmt: skip
     assert {name for name, (_, mark, _) in marks.items() if mark} == {"igebm", "hardly"}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_runs import sample_and_evaluate, small
 
+from ebmpipe.config import EvaluationConfig
 from ebmpipe.evaluation import gather
 from ebmpipe.features.base import read_network, write_card, write_network
 from ebmpipe.files import CorruptFile, digest, read_signed
@@ -24,7 +25,7 @@ READERS = {
     "run.json": lambda folder, data: folder.ledger,
     "config.json": lambda folder, data: folder.config,
     "model.safetensors": lambda folder, data: load_run(folder, data, "cpu"),
-    "samples.safetensors": lambda folder, data: gather(folder, data, None, "cpu"),
+    "samples.safetensors": lambda folder, data: gather(folder, data, EvaluationConfig(), None, None, "cpu"),
     "metrics.json": lambda folder, data: read_as_reports_do(folder).rows,
     "history.csv": lambda folder, data: read_as_reports_do(folder).history,
     "arrays.npz": lambda folder, data: read_as_reports_do(folder).arrays,

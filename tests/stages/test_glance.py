@@ -104,7 +104,7 @@ def test_methods_without_chains_draw_fresh_ones(monkeypatch):
     monkeypatch.setattr(glance, "starting_point", lambda dataset: {"sampling": {"steps": 3}})
     _, folder = train("digits", "pcd")
     seen, _ = glance.look(folder, glance.Prepared(Path("results/data/digits")), "cpu")
-    assert seen.made == "fresh chains of 3 steps"
+    assert seen.made == "long chains of 3 steps"
 
 
 def test_a_diverged_run_says_why():

@@ -1,4 +1,4 @@
-"""Sample sources: which is primary, what stands beside it, and that metrics and figures look at the right one."""
+"""Sample sources: which there are, which one the config declares, and that metrics and figures look at the right one."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from small_runs import small
 
 from ebmpipe import glance
@@ -16,7 +17,7 @@ from ebmpipe.evaluation import evaluate, gather
 from ebmpipe.files import read_arrays
 from ebmpipe.loading import load_run
 from ebmpipe.metrics.mmd import MMD
-from ebmpipe.sampling import sample
+from ebmpipe.sampling import BEFORE_JUMP, sample
 
 #: MALA takes one gradient where chains start and one per step.
 N, LONG, SHORT = 60, 7, 3
@@ -38,62 +39,88 @@ def sampled(folder_of, prepared):
         folder = folder_of(small(dataset, method, settings=settings, **changes))
         sample(folder, prepared[dataset], SamplingConfig(n=N, steps=LONG, kernel=MALA, denoise=True), "cpu")
         arrays, metadata = read_arrays(folder / "samples.safetensors")
-        return folder, arrays, metadata["primary"], json.loads(metadata["made"])
+        return folder, arrays, json.loads(metadata["made"])
 
     return run
 
 
-def test_a_methods_own_samples_are_primary_and_long_chains_stand_beside(sampled, own):
-    folder, arrays, primary, made = sampled(own)
-    assert primary == "three_steps" and set(arrays) == {"three_steps", "long_run"} == set(made)
-    assert {x.shape for x in arrays.values()} == {(N, 2)} and not np.array_equal(arrays["three_steps"], arrays["long_run"])
-    assert (made["three_steps"]["sampler_steps"], made["long_run"]["sampler_steps"]) == (SHORT, LONG)
-    assert "settings" not in made["three_steps"] and made["long_run"]["settings"]["steps"] == LONG
+def test_a_methods_own_samples_stand_beside_long_chains(sampled, own):
+    folder, arrays, made = sampled(own)
+    assert set(arrays) == {"fresh", "own"} == set(made)
+    assert {x.shape for x in arrays.values()} == {(N, 2)} and not np.array_equal(arrays["own"], arrays["fresh"])
+    assert (made["own"]["sampler_steps"], made["fresh"]["sampler_steps"]) == (SHORT, LONG)
+    assert "settings" not in made["own"] and made["fresh"]["settings"]["steps"] == LONG
     stage = folder.ledger["stages"]["sample"]
-    assert stage["sampler_steps"] == SHORT and stage["gradient_evaluations"] == N * (SHORT + 1 + LONG)
+    assert stage["sampler_steps"] == LONG and stage["gradient_evaluations"] == N * (SHORT + 1 + LONG)
+    assert stage["sources"] == {"fresh": "long chains, 7 steps of mala each", "own": "three steps, 3 steps each"}
 
 
-def test_long_chains_are_those_that_are_fresh_elsewhere(sampled, own):
-    """The same weights under a method without a sampler of its own draw the same numbers."""
-    _, arrays, _, _ = sampled(own)
-    _, plain, primary, _ = sampled("nce")
-    assert primary == "fresh" and set(plain) == {"fresh"}
-    assert np.array_equal(arrays["long_run"], plain["fresh"])
+def test_fresh_samples_do_not_depend_on_whether_the_method_has_a_sampler_of_its_own(sampled, own):
+    """The same weights under a method without one draw the same numbers."""
+    _, arrays, _ = sampled(own)
+    _, plain, _ = sampled("nce")
+    assert set(plain) == {"fresh"}
+    assert np.array_equal(arrays["fresh"], plain["fresh"])
 
 
-def test_all_sources_end_with_the_jump_and_noisy_is_the_primary_one_before_it(sampled, own, prepared):
-    folder, arrays, primary, made = sampled(own, "digits")
-    assert set(arrays) == {primary, "noisy", "long_run"}
-    assert [made[name]["denoised"] for name in (primary, "noisy", "long_run")] == [True, False, True]
+def test_all_sources_end_with_the_jump_and_the_noisy_ones_are_those_before_it(sampled, own, prepared):
+    folder, arrays, made = sampled(own, "digits")
+    assert set(arrays) == {"fresh", "noisy", "own", "noisy_own"}
+    assert {name: how["denoised"] for name, how in made.items()} == {"fresh": True, "noisy": False, "own": True, "noisy_own": False}
     method = load_run(folder, Prepared(prepared["digits"]), "cpu")
-    noisy = torch.from_numpy(arrays["noisy"])
-    jumped = noisy - 0.3**2 * gradient(method.energy_function(), noisy)
-    torch.testing.assert_close(torch.from_numpy(arrays[primary]), jumped, rtol=1e-5, atol=1e-6)
-    assert np.abs(arrays[primary] - arrays["noisy"]).mean() > 0.05
-    _, plain, _, _ = sampled("nce", "digits")
-    assert np.array_equal(arrays["long_run"], plain["fresh"]) and not np.array_equal(arrays["long_run"], plain["noisy"])
-    # The jump costs one gradient of each source; `noisy` is no chain of its own.
+    for after, before in BEFORE_JUMP.items():
+        noisy = torch.from_numpy(arrays[before])
+        jumped = noisy - 0.3**2 * gradient(method.energy_function(), noisy)
+        torch.testing.assert_close(torch.from_numpy(arrays[after]), jumped, rtol=1e-5, atol=1e-6)
+        assert np.abs(arrays[after] - arrays[before]).mean() > 0.05
+    _, plain, _ = sampled("nce", "digits")
+    assert all(np.array_equal(arrays[name], plain[name]) for name in ("fresh", "noisy"))
+    # The jump costs one gradient of each source; what is noisy is no chain of its own.
     assert folder.ledger["stages"]["sample"]["gradient_evaluations"] == N * (SHORT + 1 + 1 + LONG + 1)
-    evaluate(folder, prepared["digits"], EvaluationConfig(metrics=["mmd"], grid=20), device="cpu")
-    with np.load(folder / "arrays.npz") as file, torch.no_grad():
-        np.testing.assert_allclose(file["energy_samples"], method.energy(noisy).numpy(), rtol=1e-4)
+    for source, before in BEFORE_JUMP.items():
+        evaluate(folder, prepared["digits"], EvaluationConfig(source=source, metrics=["mmd"], grid=20), device="cpu")
+        with np.load(folder / "arrays.npz") as file, torch.no_grad():
+            np.testing.assert_allclose(file["energy_samples"], method.energy(torch.from_numpy(arrays[before])).numpy(), rtol=1e-4)
 
 
-def test_bare_metrics_are_about_the_primary_source(sampled, own, prepared):
-    values = {}
-    for method in ("nce", own):
-        folder, arrays, primary, _ = sampled(method)
-        evaluate(folder, prepared["eight_gaussians"], EvaluationConfig(metrics=["mmd", "quadrature"], grid=20), device="cpu")
+@pytest.fixture
+def measured(sampled, prepared):
+    """The rows of a run's metrics.json by metric, with the bare ones about a given source."""
+
+    def run(method, source="fresh", metrics=("mmd", "quadrature")):
+        folder, arrays, _ = sampled(method)
+        evaluate(folder, prepared["eight_gaussians"], EvaluationConfig(source=source, metrics=list(metrics), grid=20), device="cpu")
         rows = json.loads((folder / "metrics.json").read_text())["rows"]
-        values[method] = {row["metric"]: row["value"] for row in rows}
+        assert folder.ledger["stages"]["evaluate"]["source"] == source
+        return {row["metric"]: row for row in rows}, arrays, folder
+
+    return run
+
+
+def test_bare_metrics_are_about_the_one_declared_source(measured, own, prepared):
+    (plain, _, _), (fresh, arrays, folder), (other, _, _) = measured("nce"), measured(own), measured(own, "own")
     evaluation, _ = gather(folder, Prepared(prepared["eight_gaussians"]), None, "cpu")
-    measured = {row.metric: row.value for row in MMD().compare(arrays[primary].astype(float), evaluation)}
-    assert values[own] | measured == values[own] and values["nce"]["mmd"] == values[own]["mmd@long_run"] != values[own]["mmd"]
-    assert values[own]["nll"] == pytest.approx(values["nce"]["nll"], abs=1e-3), "no metric of the energy alone depends on samples"
-    assert {name for name in values[own] if "@" in name} == {name + "@long_run" for name in values["nce"] if "mmd" in name}
+    (of_own,) = MMD().compare(arrays["own"].astype(float), evaluation)
+    assert plain["mmd"] == fresh["mmd"] == other["mmd@fresh"] | {"metric": "mmd"}
+    assert fresh["mmd@own"]["value"] == other["mmd"]["value"] == of_own.value != fresh["mmd"]["value"]
+    assert {name for name in fresh if "@" in name} == {"mmd@own"} and {name for name in other if "@" in name} == {"mmd@fresh"}
+    assert fresh["nll"]["value"] == pytest.approx(plain["nll"]["value"], abs=1e-3), "no metric of the energy alone depends on samples"
 
 
-def test_the_picture_of_a_run_shows_them_too(sampled, own, prepared):
-    folder, _, _, _ = sampled(own, "digits")
+def test_a_run_that_lacks_the_declared_source_says_so(measured):
+    rows, _, folder = measured("nce", "own")
+    assert rows["mmd"]["status"] == "not available: the run has no samples of the source own" and rows["mmd"]["value"] is None
+    assert rows["mmd@fresh"]["status"] == rows["nll"]["status"] == "ok"
+    with np.load(folder / "arrays.npz") as file:
+        assert "energy_samples" not in file and "energy_data" in file
+
+
+def test_an_unknown_source_is_refused():
+    with pytest.raises(ValidationError, match="'fresh', 'own'"):
+        EvaluationConfig(source="long_run")
+
+
+def test_the_picture_of_a_run_shows_its_own_sampler(sampled, own, prepared):
+    folder, _, _ = sampled(own, "digits")
     seen, _ = glance.look(folder, Prepared(prepared["digits"]), "cpu")
-    assert seen.made == f"three steps chains of {SHORT} steps, denoised"
+    assert seen.made == f"three steps of {SHORT} steps, denoised"

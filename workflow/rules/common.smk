@@ -7,6 +7,7 @@ from ebmpipe.planning import Run
 RESULTS = str(PLAN.results)
 RUN = f"{RESULTS}/runs/{{dataset}}/{{label}}/seed{{seed}}"
 DATA = f"{RESULTS}/data/{{dataset}}"
+BASE = f"{RESULTS}/bases/{{dataset}}"
 FEATURES = f"{RESULTS}/features/{{dataset}}"
 ENVIRONMENT = str(Path(workflow.basedir) / "environment.yml")
 
@@ -101,6 +102,15 @@ def features_revision(wildcards):
     return PLAN.catalogue["features"][wildcards.extractor]["revision"]
 
 
+def base_noise(wildcards):
+    return PLAN.base_noise(wildcards.dataset)
+
+
+def base_of(wildcards):
+    """The flow at which annealing begins on the data set, where it does."""
+    return [] if PLAN.base_noise(wildcards.dataset) is None else [f"{RESULTS}/bases/{wildcards.dataset}/flow.json"]
+
+
 def run_files(name, dataset=None):
     """The file ``name`` of every run, or of every run on one data set."""
     return [f"{RESULTS}/runs/{run.dataset}/{run.label}/seed{run.seed}/{name}" for run in PLAN.runs if dataset in (None, run.dataset)]
@@ -152,6 +162,7 @@ def every_table():
         "summary.md",
         "summary.tex",
         "compute.csv",
+        "controls.csv",
     )
     return [f"{RESULTS}/tables/{table}" for table in tables]
 

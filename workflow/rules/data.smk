@@ -47,3 +47,26 @@ use rule features as published_features with:
         card=f"{FEATURES}/{{extractor}}.json",
     wildcard_constraints:
         extractor=extractors(published=True),
+
+
+rule base:
+    input:
+        data=f"{DATA}/data.safetensors",
+        card=f"{DATA}/card.json",
+    output:
+        weights=f"{BASE}/flow.safetensors",
+        card=f"{BASE}/flow.json",
+    log:
+        f"{RESULTS}/logs/base/{{dataset}}.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        results=results_folder,
+        noise=base_noise,
+        revision=PLAN.catalogue["base_revision"],
+    shell:
+        "ebmpipe base --dataset {wildcards.dataset} --noise {params.noise} --results {params.results:q}" " > {log:q} 2>&1"

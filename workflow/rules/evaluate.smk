@@ -1,6 +1,7 @@
 rule evaluate:
     input:
         features=features_of,
+        base=base_of,
         config=f"{RUN}/config.json",
         model=f"{RUN}/model.safetensors",
         samples=f"{RUN}/samples.safetensors",

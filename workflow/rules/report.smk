@@ -26,6 +26,12 @@ rule collect:
             category="Tables",
             labels={"table": "cost of every run"},
         ),
+        controls=report(
+            f"{RESULTS}/tables/controls.csv",
+            caption=caption("table_controls"),
+            category="Tables",
+            labels={"table": "controls first and last"},
+        ),
     log:
         f"{RESULTS}/logs/collect.log",
     conda:

@@ -57,6 +57,14 @@ def gram(kernel: Kernel, x: np.ndarray, y: np.ndarray | None = None) -> Gram:
     return Gram(rows / width, columns / height, square / (len(x) * width))
 
 
+def kept_gram(kernel: Kernel, x: np.ndarray, cache: dict[str, np.ndarray], family: str) -> Gram:
+    """`gram` of ``x`` with itself, computed once per cache and family: for test examples, which all sources share."""
+    if f"{family}/rows" not in cache:
+        made = gram(kernel, x)
+        cache[f"{family}/rows"], cache[f"{family}/square"] = made.rows, np.array(made.square)
+    return Gram(cache[f"{family}/rows"], cache[f"{family}/rows"], float(cache[f"{family}/square"]))
+
+
 def squared_mmd(xx: Gram, yy: Gram, xy: Gram) -> tuple[float, float]:
     """Unbiased MMD² between the laws of x and y, and its standard error. The value may be negative.
 

@@ -16,7 +16,7 @@ BINS = 60
 
 
 class Energies(Figure):
-    """Where a method's energy puts test data, its own samples, and noise."""
+    """Where a method's energy puts test data, its samples of the declared source, and noise."""
 
     name = "energies"
     title = "Energies"

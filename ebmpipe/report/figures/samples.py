@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from ebmpipe.report.base import Context, Figure
 from ebmpipe.report.figures.densities import true_density
 from ebmpipe.report.pictures import grey, mosaic, window
+from ebmpipe.report.reading import Run, source_beside
 from ebmpipe.report.style import INK, MUTED, balanced, bare, panels, say
 
 POINTS = 1500
@@ -26,7 +27,7 @@ class Samples(Figure):
     def draw(self, context: Context) -> matplotlib.figure.Figure:
         labels = list(context.groups)
         has_data = any(context.row(label).control == "data" for label in labels)
-        panes = [(label, long) for label in labels for long in (False, True) if not long or self.long_run(context, label) is not None]
+        panes = [(label, beside) for label in labels for beside in (False, True) if not beside or self.beside(context, label) is not None]
         count = len(panes) + (not has_data)
         images = context.spec.kind == "images"
         most = 4 if images and count <= 8 else 6
@@ -37,29 +38,38 @@ class Samples(Figure):
         if not has_data:
             axes[0].set_title("real data")
             view.show(axes[0], context.data["test"], INK)
-        for (label, long), panel in zip(panes, axes[count - len(panes) :], strict=True):
+        for (label, beside), panel in zip(panes, axes[count - len(panes) :], strict=True):
             run = context.first(label)
-            if long:
-                panel.set_title(f"{label}\nlong chains")
-                samples = self.long_run(context, label)
+            if beside:
+                assert run is not None
+                panel.set_title(self.title_beside(run))
+                samples = run.beside
             else:
                 context.title(panel, label)
                 samples = run.samples if run else None
             if samples is not None:
                 view.show(panel, samples, context.looks[label].colour)
             else:
-                say(panel, context.loss_of(label) if run is None else "no samples")
+                say(panel, context.loss_of(label) if run is None else f"no samples of\nthe source {run.source}")
         for panel in axes:
             bare(panel)
             panel.set_box_aspect(1)
+        made = f": {context.comparison.made}" if context.comparison.made else ""
+        figure.supxlabel(f"samples of the source {context.comparison.source}{made}", fontsize=7, color=MUTED)
         context.header(figure)
         return figure
 
     @staticmethod
-    def long_run(context: Context, label: str) -> np.ndarray | None:
-        """Samples of a label's long chains, where those are not its primary ones."""
+    def beside(context: Context, label: str) -> np.ndarray | None:
+        """A label's samples of the source that stands beside the declared one, if it has any."""
         run = context.first(label)
-        return run.long_run if run else None
+        return run.beside if run else None
+
+    @staticmethod
+    def title_beside(run: Run) -> str:
+        """The label with its source, and what drew it in the words up to the first comma."""
+        source = source_beside(run.source)
+        return f"{run.label}@{source}\n{(run.made(source) or '').partition(',')[0]}"
 
 
 class Pictures:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from math import ceil
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.figure
 import numpy as np
@@ -27,11 +27,18 @@ KEY = (
     "Best first. Shaded, outlined: the best and what ties with it. Bars: standard deviation over seeds. Hollow: a seed diverged.",
     "Dashed: held-out data. Dotted: noise. Grey steps: nothing cheaper is better.",
 )
+BRACKETS = "Thin bars with ends: where the value is only known to lie; without a mark: no more than that is known."
 
 
 def mean_of(row: Row, metric: str) -> float | None:
     """A row's mean in ``metric``."""
     return row.cells[metric].mean
+
+
+def extent(row: Row, metric: str) -> tuple[float, ...]:
+    """What a row shows of ``metric``: its mean, or the ends of its interval, or nothing."""
+    cell = row.cells[metric]
+    return cell.interval or (() if cell.mean is None else (cell.mean,))
 
 
 def scale_of(values: list[float]) -> tuple[str, dict[str, float]]:
@@ -85,7 +92,9 @@ class Summary(Figure):
         grid = GridSpec(rows, columns, figure, height_ratios=heights)
         for index, comparison in enumerate(comparisons):
             self.block(figure, grid[index // columns, index % columns], comparison, context.looks)
-        figure.supxlabel((" " if columns > 1 else "\n").join(KEY), fontsize=7, color=MUTED)
+        bracketed = any(row.cells[each.headline].bracket for each in comparisons if each.headline for row in each.rows if not row.control)
+        key = (" " if columns > 1 else "\n").join(KEY) + f"\n{BRACKETS}" * bracketed
+        figure.supxlabel(key, fontsize=7, color=MUTED)
         return figure
 
     def block(self, figure: matplotlib.figure.Figure, place: SubplotSpec, comparison: Comparison, looks: dict[str, Look]) -> None:
@@ -99,7 +108,7 @@ class Summary(Figure):
             return
         trade = figure.add_subplot(inner[1])
         rows = [row for row in comparison.rows if not row.control]
-        own = [mean for row in rows if (mean := mean_of(row, metric)) is not None]
+        own = [value for row in rows for value in extent(row, metric)]
         scale, options = scale_of(own)
         ranking.set_xscale(scale, **options)
         trade.set_yscale(scale, **options)
@@ -130,13 +139,15 @@ class Summary(Figure):
             if cell.best:
                 axes.axhspan(place - 0.5, place + 0.5, color=BAND, linewidth=0, zorder=0)
                 name.set_fontweight("bold")
-            if cell.mean is None:
+            if cell.bracket is not None:
+                self.bracket(axes, cell.bracket, place, looks[row.label], along="x")
+            if cell.mean is None and cell.interval is None:
                 text = "diverged" if cell.status == "diverged" else "n/a"
                 word = axes.text(
                     0.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=7, color=MUTED, style="italic"
                 )
                 word.set_bbox({"facecolor": "white", "linewidth": 0, "pad": 1})  # a control's line may run there
-            else:
+            elif cell.mean is not None:
                 self.point(axes, cell.mean, place, looks[row.label], row, xerr=cell.sd, best=cell.best)
             if (seconds := row.costs["train_s"]) is not None:
                 axes.text(1.02, place, duration(seconds), transform=axes.get_yaxis_transform(), va="center", fontsize=7, color=INK)
@@ -147,6 +158,8 @@ class Summary(Figure):
         points = []
         for row in rows:
             cell, seconds = row.cells[metric], row.costs["train_s"]
+            if cell.bracket is not None and seconds:
+                self.bracket(axes, cell.bracket, seconds, looks[row.label], along="y")
             if cell.mean is not None and seconds:
                 points.append((seconds, cell.mean, row.competes))
                 self.point(axes, seconds, cell.mean, looks[row.label], row, yerr=cell.sd, best=cell.best)
@@ -159,6 +172,12 @@ class Summary(Figure):
         axes.margins(x=0.08)
         axes.grid()
         axes.set_xlabel("training time (s)")
+
+    def bracket(self, axes: Axes, ends: tuple[float, float], at: float, look: Look, *, along: Literal["x", "y"]) -> None:
+        """A thin bar between the two ends of what is known of a value, ``at`` on the other axis."""
+        middle, half = sum(ends) / 2, (ends[1] - ends[0]) / 2
+        x, y, xerr, yerr = (middle, at, half, None) if along == "x" else (at, middle, None, half)
+        axes.errorbar(x, y, xerr=xerr, yerr=yerr, fmt="none", ecolor=look.colour, elinewidth=0.5, capsize=2, capthick=0.5, zorder=2)
 
     def point(
         self, axes: Axes, x: float, y: float, look: Look, row: Row, *, best: bool, xerr: float | None = None, yerr: float | None = None

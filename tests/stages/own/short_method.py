@@ -18,10 +18,10 @@ class Short(NCE):
     name = "short"
     references = (Reference("nobody", "nothing", 2026),)
 
-    def own_samples(self, n: int, generator: torch.Generator) -> tuple[str, Samples]:
+    def own_samples(self, n: int, generator: torch.Generator) -> Samples:
         with frozen(self):
             start = self.base.sample(n, generator)
             x, summary = samplers.run(ULA(step_size=0.1), self.energy_function(), start, STEPS, generator)
         before = x if self.denoises else None
         cost = summary.gradient_evaluations + n * int(self.denoises)
-        return "three_steps", Samples(self.denoised(x), before=before, sampler_steps=STEPS, gradient_evaluations=cost)
+        return Samples(self.denoised(x), "three steps", before, sampler_steps=STEPS, gradient_evaluations=cost)

@@ -1,0 +1,57 @@
+"""Normalising flows as laws: normalised densities that can be sampled and are close to the data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ebmpipe.energies import Law, value_and_gradient
+from ebmpipe.spec import DataSpec
+
+#: Masked autoregressive flows (Papamakarios et al. 2017) of affine maps in many dimensions, of splines (Durkan et al. 2019) in few.
+AFFINE: dict[str, Any] = {"transforms": 3, "hidden_features": (128, 128)}
+SPLINE: dict[str, Any] = {"transforms": 3, "hidden_features": (64, 64), "bins": 8}
+FEW = 10
+
+
+def new_flow(dimension: int) -> nn.Module:
+    """An untrained flow of vectors (n, dimension), whose weights come from torch's global stream."""
+    import zuko
+
+    flow: nn.Module = zuko.flows.NSF(dimension, **SPLINE) if dimension <= FEW else zuko.flows.MAF(dimension, **AFFINE)
+    return flow
+
+
+class FlowLaw(Law):
+    """The law of a flow over events, in units of the data's standard deviation about their mean. Its support is the whole space.
+
+    Args:
+        flow: over flattened events; calling it gives a distribution with a base and an invertible transform.
+        spec: the data.
+    """
+
+    def __init__(self, flow: nn.Module, spec: DataSpec) -> None:
+        super().__init__(spec.shape, spec.mean, spec.std)
+        self.flow = flow
+        self.log_scale = spec.dimension * math.log(spec.std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value: Tensor = self.log_scale - self.flow().log_prob(((x - self.mean) / self.std).flatten(1))
+        return value
+
+    def grad(self, x: Tensor) -> Tensor:
+        return self.value_and_grad(x)[1]
+
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        # By autograd: through `forward` alone, as this object offers a gradient that would call itself.
+        return value_and_gradient(self.forward, x)
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        # zuko's own sampling draws from torch's global stream.
+        z = torch.randn(n, math.prod(self.shape), generator=generator, device=generator.device)
+        x: Tensor = self.flow().transform.inv(z)
+        return x.mul(self.std).add_(self.mean).view(n, *self.shape)

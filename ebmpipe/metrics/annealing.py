@@ -1,0 +1,125 @@
+"""Likelihoods in any dimension: log Z by annealing from both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from math import log, log2
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from ebmpipe.metrics.base import Evaluation, Measurement, Metric, MetricInfo, NotAvailable
+from ebmpipe.metrics.estimators.arrays import chunks
+from ebmpipe.metrics.quadrature import Quadrature, mean_and_error
+from ebmpipe.spec import DataSpec
+
+if TYPE_CHECKING:
+    from ebmpipe.partition.bracket import Bracket
+
+#: What the way back from inexact samples leads to.
+NO_BOUND = "nats (not a bound)"
+#: Test examples per call of the energy.
+CHUNK = 4096
+ESTIMATES = ("forward", "backward", "smc", "importance")
+
+
+class Annealing(Metric):
+    """log Z by annealed importance sampling forward and back, sequential Monte Carlo and importance sampling; on images, likelihoods."""
+
+    name = "annealing"
+    revision = 1
+    ids: ClassVar[dict[str, MetricInfo]] = {
+        "nll": Quadrature.ids["nll"],
+        "log_z": Quadrature.ids["log_z"],
+        "log_z_lower": MetricInfo("nats", None, "forward annealed importance sampling less two standard errors"),
+        "log_z_upper": MetricInfo("nats", None, "backward annealed importance sampling and two standard errors"),
+        "nll_lower": MetricInfo("nats", None, "nll at the optimistic end of log Z"),
+        "nll_upper": MetricInfo("nats", None, "nll at the pessimistic end of log Z"),
+        "bits_per_dim": MetricInfo("bits", "lower", "nll of the levels per pixel and channel, at the pessimistic end of log Z"),
+        "bits_per_dim_lower": MetricInfo("bits", None, "bits per dimension at the optimistic end of log Z"),
+        "bits_per_dim_upper": MetricInfo("bits", None, "bits per dimension at the pessimistic end of log Z"),
+        "effective_weights": MetricInfo("fraction", None, "effective sample size of the weights, as a fraction of their number"),
+    }
+
+    def applies(self, spec: DataSpec) -> bool:
+        return True
+
+    def reports(self, evaluation: Evaluation) -> tuple[str, ...]:
+        """Bare ids, but for those of weights and estimates; in two dimensions none, where log Z is known by quadrature."""
+        names = [f"{metric}@{source}" for source in ESTIMATES for metric in ("log_z", "effective_weights")]
+        if evaluation.spec.shape == (2,):
+            return (*names, "log_z_lower", "log_z_upper")
+        likelihoods = ("log_z", "log_z_lower", "log_z_upper", "nll", "nll_lower", "nll_upper")
+        bits = ("bits_per_dim", "bits_per_dim_lower", "bits_per_dim_upper") if evaluation.spec.levels is not None else ()
+        smoothed = ("nll@smoothed",) if evaluation.smoothed is not None else ()
+        return (*names, *likelihoods, *bits, *smoothed)
+
+    def unavailable(self, reason: object, evaluation: Evaluation) -> Iterator[Measurement]:
+        return (self._missing(metric, f"not available: {reason}") for metric in self.reports(evaluation))
+
+    def _missing(self, metric: str, status: str) -> Measurement:
+        """An id, perhaps with a source, without a value."""
+        bare, _, source = metric.partition("@")
+        row = Measurement(bare, None, self.ids[bare].unit, status=status)
+        return row.at(source) if source else row
+
+    def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
+        if evaluation.log_unnormalised is None:
+            raise NotAvailable("the run has no energy")
+        if evaluation.bracket is None:
+            raise NotAvailable("improper: the energy declares neither a base that it tilts nor a box that it lives on")
+        found = evaluation.bracket()
+        for source, estimate in found.estimates.items():
+            count = len(estimate.repeats)
+            row = self.measured("log_z", estimate.log_z, count, estimate.stderr).at(source)
+            yield row if source != "backward" or found.exact else renamed(row, NO_BOUND)
+            yield self.measured("effective_weights", estimate.ess, count).at(source)
+        for metric, value in (("log_z_lower", found.lower), ("log_z_upper", found.upper)):
+            row = self.measured(metric, value)
+            yield row if metric == "log_z_lower" or found.exact else renamed(row, NO_BOUND)
+        if evaluation.spec.shape != (2,):
+            yield self.measured("log_z", found.forward.log_z, len(found.forward.repeats), found.forward.stderr)
+            yield from self.likelihoods(found, evaluation)
+
+    def likelihoods(self, found: Bracket, evaluation: Evaluation) -> Iterator[Measurement]:
+        """Those of the test split, claimed at the end of log Z that makes them worse; intervals where the ends are far apart."""
+        assert evaluation.log_unnormalised is not None
+        energies = -energies_of(evaluation.log_unnormalised, evaluation.test)
+        if lost := int((~np.isfinite(energies)).sum()):
+            reason = f"not available: the model gives zero density to {lost} of {len(energies)} test examples"
+            yield from (self._missing(metric, reason) for metric in self.reports(evaluation) if metric.startswith(("nll", "bits")))
+            return
+        mean, error = mean_and_error(energies)
+        # The ends keep their names where they have crossed: the worse of the two is claimed whatever it is called.
+        optimistic, pessimistic = sorted((mean + found.lower, mean + found.upper))
+        wide = (pessimistic - optimistic) / (evaluation.spec.dimension * log(2)) > found.widest
+        protocol = f"log Z by annealing from {found.base} over {found.levels} levels, {'' if found.exact else 'no '}bound above"
+        yield from self.claimed("nll", (optimistic, pessimistic), len(energies), error, wide, protocol)
+        if evaluation.spec.levels is not None:
+            scale, shift = 1 / (evaluation.spec.dimension * log(2)), log2(evaluation.spec.levels / 2)
+            ends = (optimistic * scale + shift, pessimistic * scale + shift)
+            protocol += f"; {evaluation.spec.levels} levels, uniformly dequantised into [-1, 1)"
+            yield from self.claimed("bits_per_dim", ends, len(energies), error * scale, wide, protocol)
+        if evaluation.smoothed is not None:
+            mean, error = mean_and_error(-energies_of(evaluation.log_unnormalised, evaluation.smoothed))
+            yield self.measured("nll", mean + max(found.lower, found.upper), len(energies), error).at("smoothed")
+
+    def claimed(self, metric: str, ends: tuple[float, float], n: int, error: float, wide: bool, protocol: str) -> Iterator[Measurement]:
+        """A likelihood and its two ends; where they are too far apart, an interval in place of a number."""
+        for end, value in zip(("lower", "upper"), ends, strict=True):
+            yield self.measured(f"{metric}_{end}", value, n, error)
+        if wide:
+            yield replace(self._missing(metric, f"interval: {ends[0]:.6g} to {ends[1]:.6g}"), n=n, protocol=protocol)
+        else:
+            yield replace(self.measured(metric, ends[1], n, error), protocol=protocol)
+
+
+def renamed(row: Measurement, unit: str) -> Measurement:
+    """``row`` in another unit, which says what it is not."""
+    return replace(row, unit=unit)
+
+
+def energies_of(log_unnormalised: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+    """-E of a split, (n,), in parts."""
+    return np.concatenate([log_unnormalised(np.asarray(x[part])) for part in chunks(len(x), CHUNK)])

@@ -1,0 +1,62 @@
+"""What is scored, whoever trained or drew it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ebmpipe.energies import Energy, Law
+from ebmpipe.methods.base import Method, NoEnergy
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Samples, an energy, or both.
+
+    Attributes:
+        samples: arrays (n, *event) in model space, by source.
+        source: that which bare metric ids are about.
+        energy: E in nats, (n, *event) -> (n,); None if there is none.
+        module: what to hold fixed while E is evaluated many times; None if nothing in it changes.
+        base: the normalised law on E's support that it tilts; None if it declares none.
+        exact: whether ``fresh`` samples are exact ones of the law of E.
+        smooth: adds the noise that E allows for to examples (n, *event); None if it allows for none.
+        log_partition: log Z of E in nats as training estimated it, and its standard error.
+        seed: root of the metrics' randomness.
+    """
+
+    samples: Mapping[str, np.ndarray]
+    source: str
+    energy: Energy | None = None
+    module: nn.Module | None = None
+    base: Law | None = None
+    exact: bool = False
+    smooth: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    log_partition: tuple[float, float] | None = None
+    seed: int = 0
+
+    @classmethod
+    def of(cls, method: Method, samples: Mapping[str, np.ndarray], source: str, seed: int, device: str) -> Scored:
+        """A trained method with its samples."""
+        energy: Energy | None
+        try:
+            energy = method.energy_function()
+            method.energy(torch.full((1, *method.spec.shape), method.spec.mean, device=device))
+        except NoEnergy:
+            energy = None
+        sigma = method.noise_level
+        return cls(
+            samples,
+            source,
+            energy,
+            module=method,
+            base=method.base,
+            exact=method.exact_sampler,
+            smooth=(lambda x, generator: method.smoothed(x, sigma, generator)) if sigma else None,
+            log_partition=method.log_partition(),
+            seed=seed,
+        )
