@@ -18,7 +18,7 @@ from ebmpipe.seeding import torch_generator
 #: Points per call of a gradient.
 CHUNK = 4096
 #: Sample sources that a way back may start at, best first: those that follow the energy's law, before any denoising jump.
-STARTS = ("noisy", "fresh")
+STARTS = ("noisy", "fresh", "given")
 
 
 def score_of(scored: Scored, device: str) -> Callable[[np.ndarray], np.ndarray] | None:

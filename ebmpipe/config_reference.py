@@ -110,6 +110,7 @@ def reference() -> str:
         config.DatasetConfig,
         config.SamplingConfig,
         config.EvaluationConfig,
+        config.PartitionConfig,
         config.NetworkConfig,
         config.KernelConfig,
         config.MethodConfig,

@@ -17,7 +17,6 @@ from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import BasedEnergy, Energy
 from ebmpipe.files import read_json, sha256
 from ebmpipe.loading import load_run, make_run
-from ebmpipe.methods.base import Method, NoEnergy
 from ebmpipe.nets.base import build_network
 from ebmpipe.runs import RunFolder
 from ebmpipe.scored import Scored
@@ -93,10 +92,12 @@ def _of_run(path: Path, data: Prepared, device: str) -> GivenModel:
     else:
         method = make_run(config, data, folder.results, device)
         _fill(method, path)
-    energy = method.energy_function()
-    _check(energy, path, data, device, method)
+    scored = Scored.of(method, {}, "", config.seed, device)
+    if scored.energy is None:
+        raise ValueError(f"{path} has no energy to score: {config.method} is not a model of {data.spec.kind}")
+    _check(scored.energy, path, data, device)
     about = {"run": f"{config.dataset}/{config.label}/seed{config.seed}", "method": config.method, "checked_against_ledger": signed}
-    return GivenModel(f"{config.label}_seed{config.seed}", Scored.of(method, {}, "", config.seed, device), _about(path) | about)
+    return GivenModel(f"{config.label}_seed{config.seed}", scored, _about(path) | about)
 
 
 def _of_weights(path: Path, data: Prepared, config: NetworkConfig, base: Base, device: str) -> GivenModel:
@@ -131,13 +132,10 @@ def _fill(module: nn.Module, path: Path) -> None:
     module.load_state_dict(given)
 
 
-def _check(energy: Energy, path: Path, data: Prepared, device: str, method: Method | None = None) -> None:
+def _check(energy: Energy, path: Path, data: Prepared, device: str) -> None:
     """Evaluate the energy once, at the data's mean: it must be one number per example."""
     x = torch.full((2, *data.spec.shape), data.spec.mean, device=device)
-    try:
-        with torch.no_grad():
-            value = energy(x)
-    except NoEnergy as reason:
-        raise ValueError(f"{path} has no energy to score: {reason}") from None
+    with torch.no_grad():
+        value = energy(x)
     if value.shape != (2,):
         raise ValueError(f"{path}: an energy maps (n, *event) to (n,); this one maps {tuple(x.shape)} to {tuple(value.shape)}")

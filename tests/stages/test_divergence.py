@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 from small_runs import PCD as PCD_SETTINGS
-from small_runs import sample_and_evaluate, small
+from small_runs import QUICK, sample_and_evaluate, small
 
 from ebmpipe.checkpoint import Checkpoint, load_model
 from ebmpipe.files import read_arrays
@@ -177,16 +177,16 @@ def test_an_energy_that_is_none_where_it_is_measured_is_divergence(folder_of, pr
 
     sample_and_evaluate(folder, prepared["eight_gaussians"])
     monkeypatch.setattr(DSM, "energy_function", energy_function)
-    from ebmpipe.config import EvaluationConfig
+    from ebmpipe.config import EvaluationConfig, PartitionConfig
     from ebmpipe.evaluation import evaluate
 
     for _ in range(2):  # what an evaluation found does not keep the next from looking again
-        evaluate(folder, prepared["eight_gaussians"], EvaluationConfig(), device="cpu")
+        evaluate(folder, prepared["eight_gaussians"], EvaluationConfig(partition=PartitionConfig(**QUICK)), device="cpu")
         assert folder.ledger["status"] == "diverged"
         assert folder.ledger["reason"].startswith("evaluation: the energy is not finite at")
         assert {row["status"] for row in rows_of(folder)} == {"diverged"}
     monkeypatch.undo()
-    evaluate(folder, prepared["eight_gaussians"], EvaluationConfig(), device="cpu")
+    evaluate(folder, prepared["eight_gaussians"], EvaluationConfig(partition=PartitionConfig(**QUICK)), device="cpu")
     assert folder.ledger["status"] == "finished"
 
 

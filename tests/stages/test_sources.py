@@ -99,7 +99,7 @@ def measured(sampled, prepared):
 
 def test_bare_metrics_are_about_the_one_declared_source(measured, own, prepared):
     (plain, _, _), (fresh, arrays, folder), (other, _, _) = measured("nce"), measured(own), measured(own, "own")
-    evaluation, _ = gather(folder, Prepared(prepared["eight_gaussians"]), None, "cpu")
+    evaluation, _ = gather(folder, Prepared(prepared["eight_gaussians"]), EvaluationConfig(), None, None, "cpu")
     (of_own,) = MMD().compare(arrays["own"].astype(float), evaluation)
     assert plain["mmd"] == fresh["mmd"] == other["mmd@fresh"] | {"metric": "mmd"}
     assert fresh["mmd@own"]["value"] == other["mmd"]["value"] == of_own.value != fresh["mmd"]["value"]

@@ -13,6 +13,9 @@ from ebmpipe.runs import RunFolder
 #: PCD with few short chains: an update costs 16 (2 + 2) gradient evaluations.
 PCD = {"batch_size": 16, "chains": 32, "steps": 2, "kernel": {"name": "ula", "settings": {"step_size": 0.2}}}
 
+#: Annealing with few chains and levels, for tests that are about something else.
+QUICK = {"repeats": 4, "chains": 8, "pilot_chains": 32, "variance": 1.0, "fewest_levels": 5, "most_levels": 20, "warm_up": 2}
+
 
 def small(dataset="eight_gaussians", method="pcd", updates=60, **changes):
     """A run of so many updates of PCD, or twice as many of a method that costs two gradient evaluations per example."""
