@@ -103,13 +103,12 @@ def adapted_ladder(
     point = bridge.point(bridge.base.sample(n, generator))
     weights, cost, target = point.excess.new_zeros(n), n, kernel.target_acceptance or 0.6
     low, high = math.log(kernel.step_size / FACTOR), math.log(kernel.step_size * FACTOR)
-    betas, distances, log_steps, log_step = [0.0], [0.0], [], math.log(kernel.step_size)
+    betas, speeds, log_steps, log_step = [0.0], [spread(point.excess, weights)], [], math.log(kernel.step_size)
     while betas[-1] < 1:
         check_finite(point, betas[-1])
         if len(betas) > PILOT_LEVELS:
             raise NoPath(f"annealing came no further than β = {betas[-1]:.3g} in {PILOT_LEVELS} levels")
         beta = next_level(point.excess, weights, betas[-1])
-        distances.append(distances[-1] + (beta - betas[-1]) * spread(point.excess, weights))
         weights = weights + (betas[-1] - beta) * point.excess
         betas.append(beta)
         if effective(weights) < 0.5:
@@ -120,7 +119,12 @@ def adapted_ladder(
             log_step = min(max(log_step + acceptance - target, low), high)
         cost += n * MOVES * (kernel.gradients_per_step + 1)
         log_steps.append(log_step)
-    return evenly_spaced(np.array(betas), np.array(distances), np.array([log_steps[0], *log_steps]), variance, levels, cost)
+        speeds.append(spread(point.excess, weights))
+    # The trapezoidal rule over β.
+    pieces = np.diff(betas) * (np.array(speeds[:-1]) + np.array(speeds[1:])) / 2
+    return evenly_spaced(
+        np.array(betas), np.concatenate([[0.0], pieces.cumsum()]), np.array([log_steps[0], *log_steps]), variance, levels, cost
+    )
 
 
 def evenly_spaced(

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from targets import Boxed, Gaussian, Mixture
+from annealing_targets import Boxed, Gaussian, Mixture
 
 from ebmpipe.energies import GaussianLaw, UniformLaw
 from ebmpipe.partition import Bridge, adapted_ladder, backward, forward
