@@ -147,7 +147,9 @@ def evaluate(
             except Diverged as divergence:
                 reason, arrays = f"evaluation: {divergence}", {}
         if reason is not None:
-            rows = [Measurement(key, None, info.unit, status="diverged") for family in families for key, info in family.ids.items()]
+            # Of two families that share an id, only one would have reported it.
+            units = {key: info.unit for family in families for key, info in family.ids.items()}
+            rows = [Measurement(key, None, unit, status="diverged") for key, unit in units.items()]
         status = "finished" if reason is None else "diverged"
         write_json(folder / "metrics.json", {"status": status, "rows": [to_json(row) for row in rows]})
         write_npz(folder / "arrays.npz", arrays)
