@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Snakemake runs this in the environment that `--sdm conda` has just made from environment.yml: it puts ebmpipe itself there.
+# Snakemake runs this in the environment that `--sdm conda` has just made from environment.yml: it puts ebmpipe itself there, and beside the
+# packages what requirements/no-deps.txt lists.
 set -euo pipefail
 
 if ! grep -qs '^name = "ebmpipe"' pyproject.toml; then
@@ -7,3 +8,4 @@ if ! grep -qs '^name = "ebmpipe"' pyproject.toml; then
     exit 1
 fi
 python -m pip install --quiet --no-deps --no-build-isolation --editable .
+python -m pip install --quiet --no-deps --upgrade --target "$(python -c 'import sys; print(sys.prefix)')/no-deps" -r requirements/no-deps.txt

@@ -50,7 +50,7 @@ def catalogue() -> dict[str, Any]:
     """Everything that a config can name, with defaults, schemas and revisions."""
     from ebmpipe import flow_base, partition
     from ebmpipe.evaluation import EVALUATION_REVISION
-    from ebmpipe.features import lenet
+    from ebmpipe.features import choosing
     from ebmpipe.loading import TRAINING_REVISION
     from ebmpipe.sampling import SAMPLING_REVISION
 
@@ -58,7 +58,6 @@ def catalogue() -> dict[str, Any]:
         "training_revision": TRAINING_REVISION,
         "sampling_revision": SAMPLING_REVISION,
         "evaluation_revision": EVALUATION_REVISION,
-        "features_revision": lenet.REVISION,
         "partition_revision": partition.REVISION,
         "base_revision": flow_base.REVISION,
         "methods": {name: method_entry(member) for name, member in registry.load_all("methods").items()},
@@ -82,6 +81,7 @@ def catalogue() -> dict[str, Any]:
             name: {"revision": m.revision, "ids": {key: vars(info) for key, info in m.ids.items()}}
             for name, m in registry.load_all("metrics").items()
         },
+        "features": choosing.entries(),
         "figures": {
             name: {"title": f.title, "category": f.category, "kinds": sorted(f.kinds)}
             for name, f in registry.load_all("report.figures").items()

@@ -72,12 +72,17 @@ def prepare(dataset: DatasetOption, results: Results = Path("results"), raw: Raw
 
 
 @app.command()
-def features(dataset: DatasetOption, results: Results = Path("results"), seed: Seed = 0) -> None:
-    """Train the small classifier whose features image metrics are computed in."""
-    from ebmpipe.features.lenet import train_extractor
+def features(
+    dataset: DatasetOption,
+    network: Annotated[str | None, typer.Option(help="Id of the network; by default lenet of labelled images, else autoencoder.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Download published weights, if they are not at hand.")] = False,
+    results: Results = Path("results"),
+    seed: Seed = 0,
+) -> None:
+    """Make a network whose features image metrics are computed in: train it, or verify the weights that others published."""
+    from ebmpipe.features.making import make_network
 
-    card = train_extractor(results / "data" / dataset, results / "features" / dataset, seed)
-    print(f"test accuracy {card['accuracy']['test']:.4f}")
+    print(make_network(dataset, network, results, seed, download))
 
 
 @app.command()
@@ -201,8 +206,7 @@ def evaluate(
     from ebmpipe.layers import merged
     from ebmpipe.starting_points import starting_point
 
-    extractor = results / "features" / dataset
-    available = extractor if (extractor / "lenet.json").exists() else None
+    available = results / "features" / dataset
     config = EvaluationConfig.model_validate(merged(starting_point(dataset).get("evaluation"), parsed(settings)))
     flow = results / "bases" / dataset if config.partition.base != "own" else None
     for_samples, for_model, foreign = (given_range, key), (network, base), samples is not None or model is not None

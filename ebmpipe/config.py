@@ -160,6 +160,14 @@ class EvaluationConfig(Model):
         "persistent (chains of training), noisy or noisy_own (fresh or own ones before the denoising jump); others are `metric@source`",
     )
     metrics: list[str] | None = Field(None, description="families of metrics; null: every one that applies")
+    features: list[str] | None = Field(
+        None,
+        json_schema_extra=DISTINCT,
+        description=(
+            "feature networks of images, the first being the one that precision, recall, density and coverage are computed in; "
+            "null: `lenet` of labelled images, else `autoencoder`, and `inception` where its weights are at hand"
+        ),
+    )
     grid: int = Field(200, ge=20, description="points per side of the density pictures")
     partition: PartitionConfig = Field(PartitionConfig(), description="how log Z is estimated")
 
@@ -221,6 +229,9 @@ class WorkflowConfig(Model):
 
     results: str = Field("results", pattern=FOLDER, description="folder for everything the workflow makes")
     raw_data: str | None = Field(None, description="folder of raw data files; EBMPIPE_DATA_DIR if null")
+    weights: str | None = Field(
+        None, pattern=FOLDER, description="folder of published weights of feature networks; EBMPIPE_WEIGHTS_DIR if null"
+    )
     seeds: list[Seed] = Field([0, 1], min_length=1, json_schema_extra=DISTINCT, description="seeds of every run")
     methods: dict[Identifier, LabelConfig] = Field(min_length=1, description="label -> what it is")
     defaults: dict[Literal["density", "vectors", "images"], DatasetConfig] = Field({}, description="per kind of data")

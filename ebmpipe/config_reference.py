@@ -96,6 +96,11 @@ def by_kind(settings: Mapping[Kind, Mapping[str, Any]]) -> Iterator[str]:
         yield ""
 
 
+def images(labellings: frozenset[str]) -> str:
+    """Kinds of images in words."""
+    return f"{'all' if len(labellings) > 1 else min(labellings)} images"
+
+
 def reference() -> str:
     """The whole document."""
     lines = [INTRODUCTION]
@@ -140,6 +145,10 @@ def reference() -> str:
     for name, data in registry.load_all("data").items():
         own = as_yaml(dict(data.starting_point)) if data.starting_point else ""
         lines.append(f"| `{name}` | {data.kind} | {'×'.join(map(str, data.shape))} | {data.sizes['train']} | {own} |")
+    lines += ["", "## Feature networks", "", "What `evaluation: {features: […]}` may name, on images.", ""]
+    lines += ["| id | what it is | takes | where a config says nothing, on |", "|---|---|---|---|"]
+    for name, features in registry.load_all("features").items():
+        lines.append(f"| `{name}` | {features.title} | {images(features.takes)} | {images(features.default_on)} |")
     lines += ["", "## Metrics", "", "What `evaluation: {metrics: […]}` may name; [docs/metrics.md](../docs/metrics.md) explains them.", ""]
     lines += ["| id | measures |", "|---|---|"]
     lines += [f"| `{name}` | {', '.join(f'`{key}`' for key in metric.ids)} |" for name, metric in registry.load_all("metrics").items()]

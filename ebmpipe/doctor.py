@@ -32,7 +32,7 @@ def examined(results: Path | None = None, raw: Path | None = None, config: Path 
     """
     main = config if config is not None else project / DEFAULT
     configs = [config] if config is not None else sorted((project / "config").glob("*.yaml"), key=lambda path: (path != main, path.name))
-    chosen = results if results is not None else results_of(main)
+    chosen = results if results is not None else folder_of(main, "results") or Path("results")
     examinations: list[tuple[str, Examination]] = [
         ("ebmpipe", machine.ebmpipe_itself),
         ("software", machine.software),
@@ -42,20 +42,21 @@ def examined(results: Path | None = None, raw: Path | None = None, config: Path 
         ("data", partial(data, raw)),
         ("results", partial(machine.folder_for_results, chosen)),
         ("results", partial(runs, chosen)),
-        ("results", partial(weights, chosen)),
+        ("feature networks", partial(features, chosen, folder_of(main, "weights"))),
         ("experiments", partial(experiments, configs, main, project / SCHEMAS)),
     ]
     return [finding for section, examination in examinations for finding in examine(section, examination)]
 
 
-def results_of(config: Path) -> Path:
-    """The results folder that a config names, read as far as it can be; a config that cannot be read is a finding of its own."""
+def folder_of(config: Path, key: str) -> Path | None:
+    """A folder that a config names, None if it does not; a config that cannot be read is a finding of its own."""
     try:
         from ebmpipe.config_files import read_config
 
-        return Path(str(read_config(config).content.get("results", "results")))
+        value = read_config(config).content.get(key)
+        return None if value is None else Path(str(value))
     except (ImportError, ValueError):
-        return Path("results")
+        return None
 
 
 def data(raw: Path | None) -> Iterator[Finding]:
@@ -93,14 +94,36 @@ def runs(results: Path) -> Iterator[Finding]:
     yield from damaged
 
 
-def weights(results: Path) -> Iterator[Finding]:
-    """Feature networks that image metrics are computed in."""
-    from ebmpipe import registry
+def features(results: Path, weights: Path | None) -> Iterator[Finding]:
+    """Which networks image metrics can be computed in, and those that were made for each data set.
 
+    Args:
+        results: the results folder.
+        weights: the folder of published weights that the config names, if any.
+    """
+    from ebmpipe import registry
+    from ebmpipe.features.base import check_network, networks_in
+    from ebmpipe.features.choosing import applying, by_default, entries
+
+    known = entries()
+    reasons = {name: registry.load("features", name).unavailable_reason(weights) for name, one in known.items() if one["published"]}
+    for name, reason in reasons.items():
+        yield Finding("feature networks", name, "available" if reason is None else f"not available: {reason}")
     for name, dataset in registry.load_all("data").items():
-        if dataset.kind == "images" and dataset.classes:
-            path = results / "features" / name / "lenet.safetensors"
-            yield Finding("results", f"features of {name}", str(path) if path.is_file() else "lenet, trained by the workflow when needed")
+        if not (fitting := applying(known, dataset.kind, dataset.classes)):
+            continue
+        folder = results / "features" / name
+        made = [network for network in networks_in(folder) if network in fitting]
+        told = [f"{', '.join(made)} in {folder}"] if made else []
+        if due := [network for network in by_default(known, dataset.kind, dataset.classes, reasons.get) if network not in made]:
+            told.append(f"{', '.join(due)} made by the workflow when needed")
+        yield Finding("feature networks", f"of {name}", "; ".join(told))
+        for network in made:
+            try:
+                check_network(folder, network)
+            except ValueError as error:
+                advice = f"`ebmpipe verify --repair --results {results}` removes damaged feature networks; the workflow makes them again"
+                yield Finding("feature networks", f"{network} of {name}", str(error).partition(";")[0], "warning", advice)
 
 
 def experiments(configs: list[Path], main: Path, schemas: Path) -> Iterator[Finding]:

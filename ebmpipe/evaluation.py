@@ -14,8 +14,7 @@ from ebmpipe.bracketing import bracketed, score_of
 from ebmpipe.config import EvaluationConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import Energy, on_arrays
-from ebmpipe.features.base import FeatureSpace, read_network
-from ebmpipe.features.lenet import LeNet, load_extractor
+from ebmpipe.features.choosing import absent_spaces, load_spaces
 from ebmpipe.files import atomic, read_arrays, write_json
 from ebmpipe.flow_base import load_base
 from ebmpipe.loading import load_run
@@ -128,7 +127,7 @@ def evaluate(
         folder: the run.
         data_folder: its prepared data set.
         config: what is measured.
-        features: folder of the data set's feature network; needed by image metrics.
+        features: folder of the data set's feature networks; needed by image metrics.
         device: as in training.
         flow: folder of the data set's flow; needed where annealing may begin at one.
     """
@@ -151,7 +150,9 @@ def evaluate(
             except Diverged as divergence:
                 reason, arrays = f"evaluation: {divergence}", {}
         if reason is not None:
-            rows = [Measurement(key, None, info.unit, status="diverged") for family in families for key, info in family.ids.items()]
+            # Of two families that share an id, only one would have reported it.
+            units = {key: info.unit for family in families for key, info in family.ids.items()}
+            rows = [Measurement(key, None, unit, status="diverged") for key, unit in units.items()]
         status = "finished" if reason is None else "diverged"
         write_json(folder / "metrics.json", {"status": status, "rows": [to_json(row) for row in rows]})
         write_npz(folder / "arrays.npz", arrays)
@@ -169,14 +170,6 @@ def to_json(row: Measurement) -> dict[str, Any]:
     return {key: getattr(row, key) for key in ("metric", "value", "stderr", "n", "status", "unit", "protocol")}
 
 
-def feature_spaces(folder: Path | None) -> tuple[FeatureSpace, ...]:
-    """The feature networks in ``folder``."""
-    if folder is None:
-        return ()
-    weights = read_network(folder, "lenet")[1]["weights_sha256"]
-    return (FeatureSpace("lenet", LeNet.dimension, weights, "no resizing, not quantised", load_extractor(folder)),)
-
-
 def evaluation_of(
     scored: Scored, data: Prepared, config: EvaluationConfig, features: Path | None, flow: Path | None, device: str
 ) -> Evaluation:
@@ -186,10 +179,11 @@ def evaluation_of(
         scored: what is scored.
         data: the prepared data set that it is compared with.
         config: what is measured, and how log Z is estimated.
-        features: folder of the data set's feature network; needed by image metrics.
+        features: folder of the data set's feature networks; needed by image metrics.
         flow: folder of its flow; needed where annealing may begin at one.
         device: where the energy lives.
     """
+    spaces = load_spaces(config.features, data.spec, features)
     # The reference must not depend on the run's seed, or methods would be compared with different data.
     test, train, validation = (data.view(split, "evaluation", split) for split in ("test", "train", "validation"))
     noisy = None
@@ -210,7 +204,8 @@ def evaluation_of(
         smoothed=noisy,
         log_partition=scored.log_partition,
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
-        feature_spaces=feature_spaces(features),
+        feature_spaces=spaces,
+        absent_spaces=absent_spaces(spaces, data.spec),
         data_sha256=data.card["data_sha256"],
         references=features,
     )

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ebmpipe import registry
 from ebmpipe.checking import ConfigError, Key, check, dotted, one_of, plain
 from ebmpipe.data.fetching import candidates, folders
+from ebmpipe.features.choosing import applying, by_default, labelling
 from ebmpipe.layers import Layered, Settings, merged
 from ebmpipe.writable import writable
 
@@ -103,6 +105,7 @@ class Plan:
         self._checked: set[Key] = set()
         self.results = Path(config.get("results", "results"))
         self.raw_data: str | None = config.get("raw_data") or os.environ.get("EBMPIPE_DATA_DIR")
+        self.weights: str | None = config.get("weights") or os.environ.get("EBMPIPE_WEIGHTS_DIR")
         for name in config["datasets"]:
             one_of(name, catalogue["datasets"], ("datasets",), ("datasets", name))
         for label in config["methods"]:
@@ -123,10 +126,11 @@ class Plan:
         if not self.datasets:
             raise ConfigError(f"datasets: none is at hand. {'; '.join(self.notices)}", ("datasets",))
 
-    def export_raw_data(self) -> None:
-        """Tell the jobs by the environment, not by a param, where raw files lie: that changes nothing that is made from them."""
-        if self.raw_data:
-            os.environ["EBMPIPE_DATA_DIR"] = str(Path(self.raw_data).absolute())
+    def export_folders(self) -> None:
+        """Tell the jobs by the environment, not by a param, where files of others lie: that changes nothing that is made from them."""
+        for variable, folder in (("EBMPIPE_DATA_DIR", self.raw_data), ("EBMPIPE_WEIGHTS_DIR", self.weights)):
+            if folder:
+                os.environ[variable] = str(Path(folder).absolute())
 
     def _check_all(self) -> None:
         """Check every setting, also those that no run uses: of labels that run nowhere, of kinds of data that are not there."""
@@ -401,9 +405,12 @@ class Plan:
         settings = layered.value
         if stage == "sampling":
             settings, _ = self._kernel(settings, layered.at)
-        for index, name in enumerate(settings.get("metrics") or ()):
-            key = layered.at(("metrics",))
-            one_of(name, self.catalogue["metrics"], key, (*key, index))
+        for members in ("metrics", "features"):
+            for index, name in enumerate(settings.get(members) or ()):
+                key = layered.at((members,))
+                one_of(name, self.catalogue[members], key, (*key, index))
+        if stage == "evaluation" and dataset is not None:
+            settings = settings | {"features": self._features(dataset, settings["features"], layered.at(("features",)))}
         return settings
 
     def sampling_settings(self, dataset: str) -> Settings:
@@ -418,6 +425,31 @@ class Plan:
     def evaluation_settings(self, dataset: str) -> Settings:
         """What is measured on a data set."""
         return self._stage(self._kind(dataset), dataset, "evaluation")
+
+    def _features(self, dataset: str, named: list[str] | None, key: Key) -> list[str]:
+        """The feature networks that a data set is measured in: those that the config names at ``key``, or those that serve by default.
+
+        Raises:
+            ConfigError: if one that is named does not take these data or cannot be had here.
+        """
+        entry, known = self.catalogue["datasets"][dataset], self.catalogue["features"]
+        if named is None:
+            return by_default(known, entry["kind"], entry["classes"], self._unavailable)
+        fitting = applying(known, entry["kind"], entry["classes"])
+        for index, name in enumerate(named):
+            if name not in fitting:
+                which = f"{labelling(entry['classes'])} images" if entry["kind"] == "images" else entry["kind"]
+                text = f"{dotted(key)}: {name!r} takes {' or '.join(known[name]['takes'])} images; {dataset} is {which}"
+                raise ConfigError(text, (*key, index))
+            if known[name]["published"] and (reason := self._unavailable(name)) is not None:
+                raise ConfigError(f"{dotted(key)}: {name!r} is not available: {reason}", (*key, index))
+        return named
+
+    def _unavailable(self, features: str) -> str | None:
+        """Why a published feature network cannot be had here, None if it can; its module, unlike those of others, loads without torch."""
+        folder = Path(self.weights) if self.weights else None
+        reason: str | None = registry.load("features", features).unavailable_reason(folder)
+        return reason
 
     def evaluation_revisions(self, dataset: str) -> dict[str, int]:
         """Revisions that the evaluate stage uses."""
@@ -438,10 +470,10 @@ class Plan:
         partition, chosen = settings["partition"], settings["metrics"] or self.catalogue["metrics"]
         return float(partition["base_noise"]) if partition["base"] != "own" and ANNEALING in chosen else None
 
-    def has_features(self, dataset: str) -> bool:
-        """Whether the data set's own classifier serves as feature network: labelled images."""
-        entry = self.catalogue["datasets"][dataset]
-        return bool(entry["kind"] == "images" and entry["classes"])
+    def features(self, dataset: str) -> list[str]:
+        """The feature networks that the images of a data set are compared in; none for other data."""
+        chosen: list[str] = self.evaluation_settings(dataset)["features"]
+        return chosen
 
     def figures(self, dataset: str) -> list[str]:
         """The figures of one data set."""

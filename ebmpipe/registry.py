@@ -1,4 +1,4 @@
-"""Members (methods, samplers, networks, data sets, metrics, figures) found by their file's name."""
+"""Members (methods, samplers, networks, data sets, metrics, feature networks, figures) found by their file's name."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ SHARED = {
     *("contrastive", "multigrid", "persistence", "walkers"),  # methods
     *("adaptation", "coupling", "leapfrog", "reflection"),  # samplers
     *("spectral", "stem"),  # networks
+    *("choosing", "making", "published", "trained"),  # feature networks
 }
 
 

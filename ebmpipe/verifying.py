@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebmpipe.data.prepared import Prepared
-from ebmpipe.features.base import FILES as FEATURE_FILES
-from ebmpipe.features.base import network_in, read_network
+from ebmpipe.features.base import check_network, networks_in
 from ebmpipe.files import CorruptFile
 from ebmpipe.preparing import repair as repair_data
 from ebmpipe.runs import STAGES, RunFolder
@@ -19,14 +18,16 @@ class Finding:
     """Something in a results folder that is not as it was written.
 
     Attributes:
-        folder: the prepared data set, feature network or run that it belongs to.
+        folder: the prepared data set, the data set's feature networks or the run that it belongs to.
         problem: what is wrong, naming every file; one per line.
         stage: the first stage of a run that is concerned; None for data and feature networks.
+        network: the feature network that is concerned; None for data and runs.
     """
 
     folder: Path
     problem: str
     stage: str | None = None
+    network: str | None = None
 
 
 def of_run(folder: RunFolder) -> Iterator[Finding]:
@@ -67,12 +68,11 @@ def verify(results: Path) -> Iterator[Path | Finding]:
             yield Finding(folder, str(error))
     for folder in sorted((results / "features").glob("*/")):
         yield folder
-        if not any(folder.iterdir()):
-            continue
-        try:
-            read_network(folder, network_in(folder))
-        except ValueError as error:
-            yield Finding(folder, str(error))
+        for network in networks_in(folder):
+            try:
+                check_network(folder, network)
+            except ValueError as error:
+                yield Finding(folder, str(error), network=network)
     for path in sorted((results / "runs").glob("*/*/seed*/")):
         yield path
         yield from of_run(RunFolder(path))
@@ -93,9 +93,8 @@ def repair(finding: Finding, results: Path, raw: Path | None = None) -> str:
     (results / "tables/metrics.csv").unlink(missing_ok=True)
     if finding.stage is not None:
         return f"removed {', '.join(undone(RunFolder(finding.folder), finding.stage))}: run the workflow again"
-    for pattern in FEATURE_FILES:
-        for path in finding.folder.glob(pattern):
-            path.unlink()
+    for path in finding.folder.glob(f"{finding.network}.*"):
+        path.unlink()
     # Every run on these data was measured in the features of this network.
     for path in (results / "runs" / finding.folder.name).glob("*/seed*/metrics.json"):
         undone(RunFolder(path.parent), "evaluate")

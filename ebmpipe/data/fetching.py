@@ -1,4 +1,4 @@
-"""Raw data files: where they are looked for, and how those that are nowhere come from the network. Needs neither numpy nor torch."""
+"""Files of others: where raw data are looked for, and how what is nowhere comes from the network. Needs neither numpy nor torch."""
 
 from __future__ import annotations
 
@@ -69,9 +69,18 @@ def download_folder(places: Sequence[str], raw: Path | None) -> Path:
     Raises:
         UnusableRawData: if neither can be written.
     """
+    roots = dict.fromkeys(root for root in (raw, default_raw_folder()) if root is not None)
+    return first_writable([root / places[0] for root in roots], "name one by EBMPIPE_DATA_DIR or --raw")
+
+
+def first_writable(choices: Sequence[Path], advice: str) -> Path:
+    """The first of some folders that can be written; made if need be.
+
+    Raises:
+        UnusableRawData: if none can be; it ends with ``advice``.
+    """
     complaints = []
-    for root in dict.fromkeys(root for root in (raw, default_raw_folder()) if root is not None):
-        folder = root / places[0]
+    for folder in choices:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -82,7 +91,7 @@ def download_folder(places: Sequence[str], raw: Path | None) -> Path:
             for complaint in complaints:
                 print(f"ebmpipe: {complaint}; downloading to {folder}", file=sys.stderr)
             return folder
-    raise UnusableRawData(f"there is no folder to download to: {'; '.join(complaints)}; name one by EBMPIPE_DATA_DIR or --raw")
+    raise UnusableRawData(f"there is no folder to download to: {'; '.join(complaints)}; {advice}")
 
 
 @contextmanager
@@ -116,12 +125,30 @@ def fetch(dataset: DataSet, name: str, raw: Path | None, check: Check) -> Path:
         Unwritable: if the disk does not take it.
     """
     urls = [f"{mirror}{name}.gz" for mirror in dataset.mirrors]
+    planned = folders(dataset.raw_folders, raw)[0] / f"{name}.gz"
+    return fetch_to(urls, planned, lambda: download_folder(dataset.raw_folders, raw), check, dataset.name)
+
+
+def fetch_to(urls: Sequence[str], planned: Path, folder: Callable[[], Path], check: Check, owner: str) -> Path:
+    """Download a file that is nowhere and return where it is.
+
+    Args:
+        urls: as of `download`.
+        planned: where it belongs.
+        folder: makes the folder that it goes to, which is another one if that of ``planned`` cannot be written.
+        check: as of `download`.
+        owner: as of `download`.
+
+    Raises:
+        UnusableRawData: if connections are forbidden or no mirror gives it; the message says what to do by hand.
+        Unwritable: if the disk does not take it.
+    """
     if os.environ.get(OFFLINE, "0") not in ("", "0"):
-        raise UnusableRawData(by_hand(dataset.name, folders(dataset.raw_folders, raw)[0] / f"{name}.gz", f"{OFFLINE} is set", urls))
-    target = download_folder(dataset.raw_folders, raw) / f"{name}.gz"
-    print(f"ebmpipe: {dataset.name}: downloading {target}", file=sys.stderr, flush=True)
+        raise UnusableRawData(by_hand(owner, planned, f"{OFFLINE} is set", urls))
+    target = folder() / planned.name
+    print(f"ebmpipe: {owner}: downloading {target}", file=sys.stderr, flush=True)
     try:
-        download(urls, target, check, dataset.name)
+        download(urls, target, check, owner)
     finally:
         # A download that brought nothing leaves no empty folder behind; `rmdir` removes no other.
         with suppress(OSError):
@@ -138,7 +165,7 @@ def download(urls: Sequence[str], target: Path, check: Check, owner: str) -> Non
         urls: mirrors, in the order in which they are tried.
         target: the file to make; its folder exists.
         check: what the file must pass.
-        owner: the data set, for messages.
+        owner: the data set or network, for messages.
 
     Raises:
         UnusableRawData: if no mirror gives it: with the reason of each, and what to do by hand.

@@ -25,7 +25,8 @@ class Checkout:
         self.root = folder / "a checkout"
         self.folder = folder
         self.path: list[Path] = []
-        for name in ("Makefile", "pyproject.toml", "requirements/constraints.txt", "scripts/find-python", "scripts/make-environment"):
+        requirements = ("requirements/constraints.txt", "requirements/no-deps.txt")
+        for name in ("Makefile", "pyproject.toml", *requirements, "scripts/find-python", "scripts/make-environment"):
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, self.root / name)
         tools = folder / "tools"

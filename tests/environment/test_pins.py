@@ -1,9 +1,10 @@
 """pyproject.toml, the constraints and environment.yml name the same packages at the same versions."""
 
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, distributions, requires
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from rattler import MatchSpec
 
+from ebmpipe.features import inception
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONSTRAINTS = [Requirement(line) for line in (ROOT / "requirements" / "constraints.txt").read_text().splitlines()]
+BESIDE = [line for line in (ROOT / "requirements" / "no-deps.txt").read_text().splitlines() if not line.startswith("#")]
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
 
 TORCH = "2.13.0"
@@ -124,6 +128,26 @@ def test_torchvision_stays_out() -> None:
     installed = installed_closure(list(requirements("workflow", "dev").values()))
     in_files = {*pins("3.11"), *requirements(*PROJECT["project"]["optional-dependencies"]), *conda_pins()}
     assert not {"torchvision", "torchaudio", "torch-fidelity"} & (installed | in_files)
+
+
+def test_what_lies_beside_the_packages_is_pinned_and_is_no_package_of_theirs() -> None:
+    for requirement in map(Requirement, BESIDE):
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==" and requirement.marker is None and not requirement.extras
+    names = {canonicalize_name(Requirement(line).name) for line in BESIDE}
+    assert names == {canonicalize_name(inception.PACKAGE)}
+    assert not names & {*pins("3.11"), *conda_pins(), *requirements("workflow", "dev")}
+    for script in ("scripts/make-environment", "environment.post-deploy.sh"):
+        (command,) = (line for line in (ROOT / script).read_text().splitlines() if "--target" in line)
+        assert "--no-deps" in command and f"/{inception.BESIDE}" in command
+
+
+def test_what_lies_beside_the_packages_is_installed_at_its_pin() -> None:
+    folder = Path(sys.prefix) / inception.BESIDE
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there: `make environment` makes it")
+    found = {canonicalize_name(one.name): one.version for one in distributions(path=[str(folder)])}
+    assert found == {canonicalize_name(one.name): str(one.specifier).removeprefix("==") for one in map(Requirement, BESIDE)}
 
 
 def test_conda_has_the_same_packages_at_the_same_versions() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from small_runs import sample_and_evaluate, small
 
+from ebmpipe.config import EvaluationConfig
 from ebmpipe.evaluation import gather
-from ebmpipe.features.base import read_network, write_network
+from ebmpipe.features.base import read_network, write_card, write_network
 from ebmpipe.files import CorruptFile, digest, read_signed
 from ebmpipe.loading import load_run
 from ebmpipe.preparing import prepare
@@ -24,7 +25,7 @@ READERS = {
     "run.json": lambda folder, data: folder.ledger,
     "config.json": lambda folder, data: folder.config,
     "model.safetensors": lambda folder, data: load_run(folder, data, "cpu"),
-    "samples.safetensors": lambda folder, data: gather(folder, data, None, "cpu"),
+    "samples.safetensors": lambda folder, data: gather(folder, data, EvaluationConfig(), None, None, "cpu"),
     "metrics.json": lambda folder, data: read_as_reports_do(folder).rows,
     "history.csv": lambda folder, data: read_as_reports_do(folder).history,
     "arrays.npz": lambda folder, data: read_as_reports_do(folder).arrays,
@@ -62,6 +63,8 @@ def world(tmp_path_factory):
     folder = train(small(method="dsm"), results / "data/eight_gaussians", results, "cpu")
     sample_and_evaluate(folder, results / "data/eight_gaussians")
     write_network(results / "features/eight_gaussians", "lenet", {"w": np.ones(3)}, {"classes": 2})
+    write_network(results / "features/eight_gaussians", "autoencoder", {"w": np.ones(3)}, {"classes": None})
+    write_card(results / "features/eight_gaussians", "inception", {"published": "elsewhere.pth", "weights_sha256": 64 * "0"})
     return results, folder, Prepared(results / "data/eight_gaussians")
 
 
@@ -171,6 +174,7 @@ def test_a_damaged_feature_network_is_detected_named_and_removed(world, name, ho
     assert name in finding.problem
     assert "metrics.json" in repair(finding, results)
     assert not list(path.parent.glob("lenet.*"))
+    assert len(list(path.parent.glob("*.*"))) == 3, "other networks are left alone"
     assert not [item for item in verify(results) if isinstance(item, Finding)]  # what is not made yet is not damaged
     assert not (folder / "metrics.json").exists()
 
@@ -183,6 +187,19 @@ def test_references_of_image_metrics_are_no_networks(world):
         assert not [item for item in verify(world[0]) if isinstance(item, Finding)]
     finally:
         path.unlink()
+
+
+@pytest.mark.usefixtures("restoring")
+def test_of_several_feature_networks_each_is_looked_at(world):
+    results, folder, _ = world
+    features = results / "features/eight_gaussians"
+    for name in ("lenet.safetensors", "autoencoder.json", "inception.json"):
+        (features / name).write_bytes(damaged((features / name).read_bytes(), "one bit altered"))
+    found = [item for item in verify(results) if isinstance(item, Finding)]
+    assert [finding.network for finding in found] == ["autoencoder", "inception", "lenet"]
+    for finding in found:
+        repair(finding, results)
+    assert not list(features.glob("*.*")) and not (folder / "metrics.json").exists()
 
 
 @pytest.mark.usefixtures("restoring")

@@ -8,12 +8,15 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from ebmpipe import doctor, machine
 from ebmpipe.cli import app
 from ebmpipe.config import RunConfig
+from ebmpipe.features import inception
+from ebmpipe.features.base import write_network
 from ebmpipe.findings import as_json, as_text, examine, to_do
 from ebmpipe.training import train
 
@@ -145,6 +148,29 @@ def test_runs_are_counted_and_damaged_ones_named(prepared, tmp_path):
     assert "damaged" in states(found, "warning")["eight_gaussians/noise/seed1"].value
     assert any("verify --repair" in line for line in to_do(found))
     assert as_json(found)["ok"], "the runs that are sound can be used"
+
+
+def test_feature_networks_are_named_with_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.delenv("EBMPIPE_WEIGHTS_DIR", raising=False)
+    folder = tmp_path / "results/features/digits"
+    for name in ("lenet", "autoencoder"):
+        write_network(folder, name, {"w": np.ones(3)}, {})
+    found = {finding.name: finding for finding in examined(tmp_path) if finding.section == "feature networks"}
+    assert found["inception"].value.startswith("not available: ") and found["inception"].state == "ok"
+    assert found["of digits"].value == f"autoencoder, lenet in {folder}"
+    assert found["of mnist"].value == "lenet made by the workflow when needed"
+    assert "of eight_gaussians" not in found
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / inception.WEIGHTS.file).write_bytes(b"")
+    monkeypatch.setattr(inception, "package_folder", lambda: tmp_path)
+    assert "--network inception --download" in {finding.name: finding.value for finding in examined(tmp_path)}["inception"]
+    config = tmp_path / "mine.yaml"
+    config.write_text((ROOT / "config/config.yaml").read_text() + f"weights: {tmp_path / 'mine'}\n")
+    (folder / "lenet.json").write_text("{}")
+    found = {finding.name: finding for finding in examined(tmp_path, config=config)}
+    assert found["inception"].value == "available"
+    assert found["of digits"].value.endswith("; inception made by the workflow when needed")
+    assert found["lenet of digits"].state == "warning" and "verify --repair" in found["lenet of digits"].advice
 
 
 def test_a_raw_data_folder_that_is_not_there(tmp_path):

@@ -42,7 +42,7 @@ def test_the_reference_has_every_key_and_every_name():
     inherited = set(config_module.MethodConfig.model_fields)
     models |= {name: set(entry["schema"]["properties"]) - inherited for name, entry in CATALOGUE["methods"].items()}
     models |= {name: entry["schema"]["properties"] for name, entry in (CATALOGUE["networks"] | CATALOGUE["samplers"]).items()}
-    models |= {"Data sets": CATALOGUE["datasets"], "Metrics": CATALOGUE["metrics"]}
+    models |= {"Data sets": CATALOGUE["datasets"], "Metrics": CATALOGUE["metrics"], "Feature networks": CATALOGUE["features"]}
     for section, keys in models.items():
         for key in keys:
             assert f"| `{key}` |" in sections[section], (section, key)

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from ebmpipe.features import inception
+
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "config.yaml"
 FIGURES = json.loads((ROOT / "workflow/schemas/catalogue.json").read_text())["figures"]
@@ -194,7 +196,15 @@ def bump(*key: str) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-DIGITS_DATA = {("prepare", "dataset=digits"), ("features", "dataset=digits")}
+DIGITS_FEATURES = {("features", f"dataset=digits, extractor={name}") for name in ("lenet", "autoencoder")}
+DIGITS_DATA = {("prepare", "dataset=digits")} | DIGITS_FEATURES
+
+
+def of_features(name: str) -> set[Job]:
+    """One feature network of the digits, and every run that is measured in it."""
+    return {("features", f"dataset=digits, extractor={name}")} | of_runs("evaluate", "digits", ON_DIGITS)
+
+
 REVISIONS = {
     "method": (bump("methods", "pcd", "revision"), of_runs("train sample evaluate", "eight_gaussians", ["pcd", "wild"])),
     # Samples of every run are drawn by MALA, and PCD trains with it; `wild` trains with ULA.
@@ -203,7 +213,8 @@ REVISIONS = {
     "network": (bump("networks", "conv", "revision"), of_runs("train sample evaluate", "digits", ON_DIGITS)),
     "data set": (bump("datasets", "digits", "revision"), DIGITS_DATA | of_runs("train sample evaluate", "digits", ON_DIGITS)),
     "metric": (bump("metrics", "mmd", "revision"), of_every_run("evaluate")),
-    "features": (bump("features_revision"), {("features", "dataset=digits")} | of_runs("evaluate", "digits", ON_DIGITS)),
+    "features": (bump("features", "lenet", "revision"), of_features("lenet")),
+    "other features": (bump("features", "autoencoder", "revision"), of_features("autoencoder")),
     "training loop": (bump("training_revision"), of_every_run("train sample evaluate")),
     "sampling": (bump("sampling_revision"), of_every_run("sample evaluate")),
     "evaluation": (bump("evaluation_revision"), of_every_run("evaluate")),
@@ -215,6 +226,23 @@ def test_a_bumped_revision_reruns_what_depends_on_it(finished: Path, project: Pa
     change, expected = REVISIONS[name]
     edit_catalogue(project, change)
     assert planned(finished, project=project) == with_ends(expected)
+
+
+def test_published_weights_add_a_network_without_training(
+    finished: Path, planned: Planned, snakemake: Snakemake, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if inception.package_folder() is None:
+        pytest.skip("torch-fidelity is not installed: `make environment`")
+    datasets = yaml.safe_load(TINY.read_text())["datasets"]
+    datasets["digits"]["evaluation"]["features"].append("inception")
+    more = write_config(finished / "published", methods=METHODS, datasets=datasets)
+    refused = snakemake(finished, "--dry-run", configfiles=(more,))
+    assert refused.returncode == 1 and "'inception' is not available: weights-inception" in refused.stdout + refused.stderr
+    (tmp_path / inception.WEIGHTS.file).write_bytes(b"")
+    monkeypatch.setenv("EBMPIPE_WEIGHTS_DIR", str(tmp_path))
+    jobs = {("published_features", "dataset=digits, extractor=inception")} | of_runs("evaluate", "digits", ON_DIGITS)
+    assert planned(finished, configfiles=(more,)) == with_ends(jobs)
+    assert not planned(finished), "where weights lie changes nothing that is made without them"
 
 
 def test_a_comment_reruns_nothing(finished: Path, project: Path, planned: Planned) -> None:

@@ -17,6 +17,7 @@ wildcard_constraints:
     label="[a-z][a-z0-9_]*",
     seed="[0-9]+",
     figure="[a-z][a-z0-9_]*",
+    extractor="[a-z][a-z0-9_]*",
 
 
 def results_folder(wildcards):
@@ -88,8 +89,17 @@ def stage_setting(of):
 
 
 def features_of(wildcards):
-    """The data set's feature network, where it has one."""
-    return [f"{RESULTS}/features/{wildcards.dataset}/lenet.json"] if PLAN.has_features(wildcards.dataset) else []
+    """The cards of the feature networks that a data set's images are compared in."""
+    return [f"{RESULTS}/features/{wildcards.dataset}/{extractor}.json" for extractor in PLAN.features(wildcards.dataset)]
+
+
+def extractors(published):
+    """A regular expression for the feature networks that others published, or for those that are trained here."""
+    return "|".join(name for name, entry in PLAN.catalogue["features"].items() if entry["published"] == published)
+
+
+def features_revision(wildcards):
+    return PLAN.catalogue["features"][wildcards.extractor]["revision"]
 
 
 def base_noise(wildcards):

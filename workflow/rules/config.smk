@@ -59,7 +59,7 @@ if not workflow.config_settings.configfiles:
 
 
 PLAN = make_plan()
-PLAN.export_raw_data()
+PLAN.export_folders()
 for name in PLAN.catalogue["figures"]:
     if not (caption := Path(workflow.basedir) / f"workflow/report/{name}.rst").is_file():
         stop(f"The figure {name!r} has no caption: write one or two sentences into {caption}")

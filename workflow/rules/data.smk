@@ -22,10 +22,12 @@ rule features:
         data=f"{DATA}/data.safetensors",
         card=f"{DATA}/card.json",
     output:
-        weights=f"{FEATURES}/lenet.safetensors",
-        card=f"{FEATURES}/lenet.json",
+        weights=f"{FEATURES}/{{extractor}}.safetensors",
+        card=f"{FEATURES}/{{extractor}}.json",
     log:
-        f"{RESULTS}/logs/features/{{dataset}}.log",
+        f"{RESULTS}/logs/features/{{dataset}}/{{extractor}}.log",
+    wildcard_constraints:
+        extractor=extractors(published=False),
     conda:
         ENVIRONMENT
     threads: 1
@@ -34,9 +36,17 @@ rule features:
         runtime=60,
     params:
         results=results_folder,
-        revision=PLAN.catalogue["features_revision"],
+        revision=features_revision,
     shell:
-        "ebmpipe features --dataset {wildcards.dataset} --results {params.results:q}" " > {log:q} 2>&1"
+        "ebmpipe features --dataset {wildcards.dataset} --network {wildcards.extractor} --results {params.results:q}" " > {log:q} 2>&1"
+
+
+# Its weights stay where they are; the card holds their checksum.
+use rule features as published_features with:
+    output:
+        card=f"{FEATURES}/{{extractor}}.json",
+    wildcard_constraints:
+        extractor=extractors(published=True),
 
 
 rule base:
