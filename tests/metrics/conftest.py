@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from brackets import bracket_about
 
 from ebmpipe.data.base import Density
 from ebmpipe.data.dequantised import Dequantised
@@ -56,6 +57,11 @@ def blobs(n: int, rng: np.random.Generator) -> np.ndarray:
     """Images (n, 1, 8, 8) in [-1, 1)."""
     levels = blob_levels(n, rng)
     return np.asarray(to_model_space(levels, LEVELS, rng.random(levels.shape)))
+
+
+def round_blob(x: np.ndarray) -> np.ndarray:
+    """log p up to a constant of N(-0.5, 0.6² I), which has the mean and the deviation of blobs."""
+    return np.asarray(-((x + 0.5) ** 2).reshape(len(x), -1).sum(axis=1) / (2 * 0.6**2))
 
 
 def spectrum(x: np.ndarray) -> np.ndarray:
@@ -108,6 +114,7 @@ def plane() -> Callable[..., Evaluation]:
             "spec": spec, "test": test, "train": train, "validation": validation, "samples": {"fresh": own}, "primary": "fresh",
             "density": density,
             "rng": lambda name: numpy_generator(seed, name), "log_unnormalised": density.log_density,
+            "bracket": lambda: bracket_about(0.0),
         }  # fmt: skip
         return Evaluation(**(known | fields))
 
@@ -126,6 +133,7 @@ def pictures() -> Callable[..., Evaluation]:
         known: dict[str, Any] = {
             "spec": spec, "test": test, "train": train, "validation": validation, "samples": {"fresh": own}, "primary": "fresh",
             "rng": lambda name: numpy_generator(seed, name), "feature_spaces": SPACES,
+            "log_unnormalised": round_blob, "bracket": lambda: bracket_about(spec.dimension / 2 * np.log(2 * np.pi * spec.std**2)),
         }  # fmt: skip
         return Evaluation(**(known | fields))
 
