@@ -66,7 +66,8 @@ def verify(results: Path) -> Iterator[Path | Finding]:
             Prepared(folder, folder.name)
         except ValueError as error:
             yield Finding(folder, str(error))
-    for folder in sorted((results / "features").glob("*/")):
+    # A flow where annealing begins is kept as feature networks are.
+    for folder in sorted([*(results / "features").glob("*/"), *(results / "bases").glob("*/")]):
         yield folder
         for network in networks_in(folder):
             try:
@@ -95,7 +96,7 @@ def repair(finding: Finding, results: Path, raw: Path | None = None) -> str:
         return f"removed {', '.join(undone(RunFolder(finding.folder), finding.stage))}: run the workflow again"
     for path in finding.folder.glob(f"{finding.network}.*"):
         path.unlink()
-    # Every run on these data was measured in the features of this network.
+    # Every run on these data was measured with this network.
     for path in (results / "runs" / finding.folder.name).glob("*/seed*/metrics.json"):
         undone(RunFolder(path.parent), "evaluate")
     return "removed it and the metrics.json and arrays.npz that were made with it: run the workflow again"

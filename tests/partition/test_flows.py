@@ -1,6 +1,7 @@
 """Flows as laws: normalised, sampled as they say, differentiated rightly; and one fitted to a data set as the start of annealing."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from ebmpipe.partition import Bridge, adapted_ladder, forward
 from ebmpipe.preparing import prepare
 from ebmpipe.samplers import HMC
 from ebmpipe.spec import DataSpec
+from ebmpipe.verifying import Finding, repair, verify
 
 
 def spec(shape):
@@ -114,3 +116,16 @@ def test_a_flow_that_is_missing_damaged_or_of_other_data_is_refused(fitted, tmp_
     with pytest.raises(CorruptFile):
         load_base(tmp_path, data)
     assert load_base(folder / "one", data)(torch.zeros(1, *data.spec.shape)).isfinite().all()
+
+
+def test_a_damaged_flow_is_found_and_removed_to_be_made_again(fitted, tmp_path):
+    folder, _ = fitted
+    results = tmp_path / "results"
+    shutil.copytree(folder / "one", results / "bases" / "made")
+    assert [item for item in verify(results) if isinstance(item, Finding)] == []
+    with (results / "bases/made/flow.safetensors").open("ab") as file:
+        file.write(b"!")
+    (finding,) = [item for item in verify(results) if isinstance(item, Finding)]
+    assert "flow.safetensors is not the file that flow.json describes" in finding.problem
+    assert "run the workflow again" in repair(finding, results)
+    assert not list((results / "bases/made").iterdir())
