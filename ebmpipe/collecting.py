@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ebmpipe.files import atomic, write_text
-from ebmpipe.report import controls, ranking, tables
+from ebmpipe.report import controls, protocols, ranking, tables
 from ebmpipe.report.frames import all_runs, compute_frame, metrics_frame
 from ebmpipe.report.reading import Runs, check_runs
 
@@ -19,7 +19,7 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
 
 
 def collect(results: Path, runs: Runs) -> None:
-    """Write ``tables/{metrics,compute,summary,controls}.csv`` and ``summary.{md,tex}`` from all runs.
+    """Write ``tables/{metrics,compute,summary,protocols,controls}.csv`` and ``summary.{md,tex}`` from all runs.
 
     Args:
         results: folder of everything the workflow made.
@@ -38,6 +38,7 @@ def collect(results: Path, runs: Runs) -> None:
     folder = results / "tables"
     write_table(folder / "metrics.csv", metrics)
     write_table(folder / "compute.csv", compute)
+    write_table(folder / "protocols.csv", protocols.protocols_frame(metrics))
     write_table(folder / "summary.csv", tables.summary_frame(comparisons))
     write_table(folder / "controls.csv", controls.controls_frame(comparisons))
     write_text(folder / "summary.md", tables.markdown(comparisons))

@@ -14,7 +14,7 @@ from ebmpipe.bracketing import bracketed, score_of
 from ebmpipe.config import EvaluationConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import Energy, on_arrays
-from ebmpipe.features.choosing import load_spaces
+from ebmpipe.features.choosing import absent_spaces, load_spaces
 from ebmpipe.files import atomic, read_arrays, write_json
 from ebmpipe.flow_base import load_base
 from ebmpipe.loading import load_run
@@ -30,6 +30,8 @@ from ebmpipe.seeding import numpy_generator, torch_generator
 
 #: Bumped when the numerics of this stage change; metrics have revisions of their own.
 EVALUATION_REVISION = 3
+#: Most test examples, and most samples, whose energies a figure shows.
+SHOWN = 20_000
 LogDensity = Callable[[np.ndarray], np.ndarray]
 
 
@@ -82,7 +84,7 @@ def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConf
     if evaluation.log_unnormalised is None:
         return {}
     energy, generator = evaluation.log_unnormalised, torch_generator(0, "evaluation", "figures")
-    test = torch.from_numpy(evaluation.test).float()
+    test = torch.from_numpy(np.asarray(evaluation.test[:SHOWN])).float()
     source = evaluation.primary
     samples = evaluation.samples.get(BEFORE_JUMP.get(source, source), evaluation.samples.get(source))
     arrays = {
@@ -90,14 +92,15 @@ def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConf
         "energy_noise": -energy(method.base.sample(len(test), generator).numpy()),
     }
     if samples is not None:
-        arrays["energy_samples"] = -energy(samples)
+        arrays["energy_samples"] = -energy(samples[:SHOWN])
     if evaluation.spec.kind == "density":
         try:
             log_z, _ = normalise(evaluation)
         except NotAvailable:
             return arrays
-        centre = (evaluation.test.max(0) + evaluation.test.min(0)) / 2
-        half = 0.6 * float(np.ptp(evaluation.test, axis=0).max())
+        points = np.asarray(evaluation.test)
+        centre = (points.max(0) + points.min(0)) / 2
+        half = 0.6 * float(np.ptp(points, axis=0).max())
         extent = (centre[0] - half, centre[0] + half, centre[1] - half, centre[1] + half)
         names = ("grid_x", "grid_y", "log_density")
         arrays |= dict(zip(names, density_grid(energy, log_z, extent, n=config.grid), strict=True))
@@ -182,16 +185,17 @@ def evaluation_of(
     """
     spaces = load_spaces(config.features, data.spec, features)
     # The reference must not depend on the run's seed, or methods would be compared with different data.
-    test, train, validation = (
-        data.model_space(split, numpy_generator(0, "evaluation", split)) for split in ("test", "train", "validation")
-    )
-    noisy = scored.smooth and scored.smooth(torch.from_numpy(test).float(), torch_generator(0, "evaluation", "smoothed")).numpy()
+    test, train, validation = (data.view(split, "evaluation", split) for split in ("test", "train", "validation"))
+    noisy = None
+    if scored.smooth:
+        clean = torch.from_numpy(np.asarray(test, dtype=np.float32))
+        noisy = scored.smooth(clean, torch_generator(0, "evaluation", "smoothed")).numpy()
     return Evaluation(
         spec=data.spec,
         test=test,
         train=train,
         validation=validation,
-        samples={name: array.astype(np.float64) for name, array in scored.samples.items()},
+        samples=scored.samples,
         primary=scored.source,
         rng=lambda name: numpy_generator(scored.seed, "evaluation", name),
         log_unnormalised=None if scored.energy is None else log_unnormalised(scored.energy, device),
@@ -201,8 +205,9 @@ def evaluation_of(
         log_partition=scored.log_partition,
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
         feature_spaces=spaces,
-        features=spaces[0].extract if spaces else None,
-        extractor=spaces[0].name if spaces else None,
+        absent_spaces=absent_spaces(spaces, data.spec),
+        data_sha256=data.card["data_sha256"],
+        references=features,
     )
 
 

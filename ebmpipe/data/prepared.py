@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ebmpipe.files import CorruptFile, read_arrays, read_signed, sha256
 from ebmpipe.spec import DataSpec
+
+if TYPE_CHECKING:
+    from ebmpipe.data.dequantised import Dequantised
 
 
 class UnusableData(ValueError):
@@ -98,6 +101,13 @@ class Prepared:
         if self.spec.levels is None:
             return values.astype(np.float64)
         return np.asarray(to_model_space(values, self.spec.levels, rng.random(values.shape)))
+
+    def view(self, split: str, *names: str) -> np.ndarray | Dequantised:
+        """A split as models see it: images dequantised when they are looked at, by the noise of the stream ``names``; vectors float64."""
+        from ebmpipe.data.dequantised import Dequantised
+
+        values = self.split(split)
+        return values.astype(np.float64) if self.spec.levels is None else Dequantised(values, self.spec.levels, *names)
 
     def _read(self, key: str) -> np.ndarray:
         from safetensors import safe_open

@@ -6,7 +6,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from ebmpipe.data.base import Density
     from ebmpipe.features.base import FeatureSpace
     from ebmpipe.partition.bracket import Bracket
+
+#: Events (n, *event) by row: an array, or a view with `len`, ``shape`` and ``ndim`` that gives float64 arrays when indexed by rows, as
+#: `ebmpipe.data.dequantised.Dequantised` does. `numpy.asarray` makes an array of either.
+Events = Any
 
 
 @dataclass(frozen=True)
@@ -53,14 +58,14 @@ class NotAvailable(Exception):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that a metric may look at. Arrays are in model space, float64, shape (n, *event).
+    """All that a metric may look at. Arrays are in model space, shape (n, *event); splits of images are made when they are indexed.
 
     Attributes:
         spec: the data set.
-        test: the test split; images are dequantised.
+        test: the test split; images are dequantised, with noise that depends on nothing but their place in it.
         train: the training split, for memorisation checks.
         validation: the validation split, for what is fitted to held-out data; empty if there is none.
-        samples: the run's samples by source.
+        samples: the run's samples by source, float32 or float64.
         primary: the source behind a bare metric id, the same for all runs on a data set; a run may lack it.
         log_unnormalised: (n, *event) -> (n,) log p up to a constant, i.e. -E, float64; None if the run has no energy.
         score: (n, *event) -> (n, *event), -∇E, float64; None if the run has no energy.
@@ -70,16 +75,17 @@ class Evaluation:
         log_partition: log Z of that energy in nats as training estimated it, and its standard error; None if it did not.
         density: the true density, if the data set has one.
         feature_spaces: the feature networks of images, the primary one first; none for vectors.
-        features: (n, *event) -> (n, d) float64 of a network named ``extractor``; None for vectors.
-        extractor: name of the feature network.
+        absent_spaces: feature networks that are not at hand, and why.
+        data_sha256: checksum of the prepared data that the splits are of; empty if they are of none.
+        references: folder that keeps what is known of the test split in each feature space; None: nothing is kept.
         rng: gives each metric the same fresh random stream, whatever the other metrics drew.
         cache: results that several families or sources share, by a key that starts with the family's name.
     """
 
     spec: DataSpec
-    test: np.ndarray
-    train: np.ndarray
-    validation: np.ndarray
+    test: Events
+    train: Events
+    validation: Events
     samples: Mapping[str, np.ndarray]
     primary: str
     rng: Callable[[str], np.random.Generator]
@@ -89,10 +95,11 @@ class Evaluation:
     smoothed: np.ndarray | None = None
     log_partition: tuple[float, float] | None = None
     density: Density | None = None
-    features: Callable[[np.ndarray], np.ndarray] | None = None
-    extractor: str | None = None
     feature_spaces: tuple[FeatureSpace, ...] = ()
-    cache: dict[str, np.ndarray] = field(default_factory=dict)
+    absent_spaces: Mapping[str, str] = field(default_factory=dict)
+    data_sha256: str = ""
+    references: Path | None = None
+    cache: dict[str, Any] = field(default_factory=dict)
 
 
 class Metric(ABC):
@@ -124,8 +131,8 @@ class Metric(ABC):
         """The ids that `compute` yields here: all of them, unless they depend on the evaluation."""
         return tuple(self.ids)
 
-    def measured(self, metric: str, value: float, n: int | None = None, stderr: float | None = None) -> Measurement:
-        """``value`` of the id ``metric``.
+    def measured(self, metric: str, value: float, n: int | None = None, stderr: float | None = None, protocol: str = "") -> Measurement:
+        """``value`` of the id ``metric``, which may be compared with others of the same ``protocol``.
 
         Raises:
             NotAvailable: if it is no number. A table has room for a reason, not for a NaN.
@@ -134,7 +141,7 @@ class Metric(ABC):
         if not math.isfinite(value):
             raise NotAvailable(f"{metric} came out as {value}")
         error = float(stderr) if stderr is not None and math.isfinite(stderr) else None
-        return Measurement(metric, value, self.ids[metric].unit, n, error)
+        return Measurement(metric, value, self.ids[metric].unit, n, error, protocol=protocol)
 
     def missing(self, metric: str, reason: object) -> Measurement:
         """The id ``metric`` without a value, and why."""

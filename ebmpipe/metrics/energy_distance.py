@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from ebmpipe.metrics.base import Evaluation, Measurement, MetricInfo, SampleMetric
-from ebmpipe.metrics.estimators.arrays import checked, subsample
+from ebmpipe.metrics.estimators.arrays import checked, pixel_protocol, subsample, test_examples
+from ebmpipe.metrics.estimators.distances import squared_distances
 from ebmpipe.metrics.estimators.two_sample import gram, kept_gram, squared_mmd
-from ebmpipe.metrics.mmd import squared_distances
 from ebmpipe.spec import DataSpec
 
 #: Most samples, and most test examples.
@@ -28,7 +28,7 @@ class EnergyDistance(SampleMetric):
     """Unbiased energy distance (Székely & Rizzo 2013) between samples and test split, on flattened events."""
 
     name = "energy_distance"
-    revision = 1
+    revision = 2
     ids: ClassVar[dict[str, MetricInfo]] = {
         "energy_distance": MetricInfo("data units", "lower", "energy distance 2E|X-Y| - E|X-X'| - E|Y-Y'| to the test split, unbiased"),
     }
@@ -37,12 +37,10 @@ class EnergyDistance(SampleMetric):
         return True
 
     def compare(self, samples: np.ndarray, evaluation: Evaluation) -> Iterator[Measurement]:
-        rng = evaluation.rng(self.name)
-        y = np.asarray(subsample(evaluation.test, LIMIT, rng))  # drawn first: the same for every source
-        x = subsample(checked(samples, evaluation.test), LIMIT, rng)
+        x, y = subsample(checked(samples, evaluation.test), LIMIT, evaluation.rng(self.name)), test_examples(evaluation, LIMIT)
         x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
         # A shift changes no distance, but keeps the differences of squares accurate where the data are far from 0.
         x, y = x - y.mean(axis=0), y - y.mean(axis=0)
         within = kept_gram(negative_distance, y, evaluation.cache, self.name)
         value, error = squared_mmd(gram(negative_distance, x), within, gram(negative_distance, x, y))
-        yield self.measured(self.name, value, len(x), error)
+        yield self.measured(self.name, value, len(x), error, pixel_protocol(evaluation, len(x), len(y)))

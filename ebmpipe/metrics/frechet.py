@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ebmpipe import registry
-from ebmpipe.metrics.base import Evaluation, Measurement, MetricInfo, NotAvailable, SampleMetric
-from ebmpipe.metrics.estimators.arrays import equally_many, features_of, varied
-from ebmpipe.spec import DataSpec
+from ebmpipe.metrics.base import Evaluation, Measurement, MetricInfo, NotAvailable
+from ebmpipe.metrics.estimators.feature_metric import EXTRACTORS, DistanceMetric, both_sides, distance_id, protocol
+from ebmpipe.metrics.estimators.feature_statistics import FeatureStatistics
+from ebmpipe.metrics.estimators.jackknife import standard_error
 
-#: Most samples, and most test examples.
-LIMIT = 50_000
-
-#: Groups left out in turn for the standard error, and the widest features for which it is worth its time.
-GROUPS, WIDEST = 20, 256
+if TYPE_CHECKING:
+    from ebmpipe.features.base import FeatureSpace
 
 
 def frechet_distance(mean_x: np.ndarray, cov_x: np.ndarray, mean_y: np.ndarray, cov_y: np.ndarray) -> float:
@@ -37,42 +34,32 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
 
 
-def between(x: np.ndarray, y: np.ndarray) -> float:
-    """The Fréchet distance between features ``x`` and ``y``, both (n, d)."""
-    return frechet_distance(x.mean(axis=0), np.cov(x, rowvar=False), y.mean(axis=0), np.cov(y, rowvar=False))
+def between(x: FeatureStatistics, y: FeatureStatistics) -> float:
+    """The Fréchet distance between two sets of features."""
+    return frechet_distance(*x.moments(), *y.moments())
 
 
-def jackknife_error(x: np.ndarray, y: np.ndarray) -> float:
-    """Standard error of `between`, from leaving out one of `GROUPS` groups of rows, of both sides, at a time."""
-    group = np.arange(len(x)) % GROUPS
-    left = np.array([between(x[group != i], y[group != i]) for i in range(GROUPS)])
-    return float(np.sqrt((GROUPS - 1) * left.var()))
+def jackknife_error(x: FeatureStatistics, y: FeatureStatistics) -> float | None:
+    """Standard error of `between`, from leaving out one group of rows, of both sides, at a time; None where groups were not kept."""
+    if len(x.counts) < 2 or min(x.counts.min(), y.counts.min()) < 1:
+        return None
+    return standard_error(np.array([frechet_distance(*x.moments(i), *y.moments(i)) for i in range(len(x.counts))]))
 
 
-class Frechet(SampleMetric):
+class Frechet(DistanceMetric):
     """Fréchet distance (Dowson & Landau 1982; Heusel et al. 2017) between features of samples and of the test split."""
 
     name = "frechet"
-    revision = 1
+    revision = 2
+    kind = "frechet"
     ids: ClassVar[dict[str, MetricInfo]] = {
-        f"frechet_{extractor}": MetricInfo("", "lower", f"Fréchet distance to the test split in {extractor} features")
-        for extractor in registry.names("features")
+        distance_id("frechet", extractor): MetricInfo("", "lower", f"Fréchet distance to the test split in {extractor} features")
+        for extractor in EXTRACTORS
     }
 
-    def applies(self, spec: DataSpec) -> bool:
-        return spec.kind == "images"
-
-    def reports(self, evaluation: Evaluation) -> tuple[str, ...]:
-        """The id of the extractor at hand."""
-        return tuple(i for i in self.ids if evaluation.extractor is None or i == f"frechet_{evaluation.extractor}")
-
-    def compare(self, samples: np.ndarray, evaluation: Evaluation) -> Iterator[Measurement]:
-        sides = equally_many(samples, evaluation, evaluation.rng(self.name), LIMIT)
-        x, y = (features_of(side, evaluation) for side in sides)
-        n, width = x.shape
-        if n < width + 1:
-            raise NotAvailable(f"{n} samples do not determine a covariance of {width} features; {width + 1} are needed")
-        varied(x, "samples")
-        varied(y, "test examples")
-        error = jackknife_error(x, y) if width <= WIDEST else None
-        yield self.measured(f"frechet_{evaluation.extractor}", between(x, y), n, error)
+    def within(self, samples: np.ndarray, evaluation: Evaluation, space: FeatureSpace) -> Iterator[Measurement]:
+        n, d = min(len(samples), len(evaluation.test)), space.dimension
+        if n < d + 1:  # said before any feature is computed
+            raise NotAvailable(f"{n} samples do not determine a covariance of {d} features; {d + 1} are needed")
+        x, y = both_sides(samples, evaluation, space)
+        yield self.measured(distance_id(self.kind, space.name), between(x, y), x.n, jackknife_error(x, y), protocol(space, x.n))

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ebmpipe.metrics.base import Evaluation, Measurement, MetricInfo, NotAvailable, SampleMetric
-from ebmpipe.metrics.estimators.arrays import checked, subsample
-from ebmpipe.metrics.estimators.two_sample import Gram, Kernel, gram, squared_mmd
+from ebmpipe.metrics.base import Evaluation, Events, Measurement, MetricInfo, NotAvailable, SampleMetric
+from ebmpipe.metrics.estimators.arrays import checked, pixel_protocol, subsample, test_examples
+from ebmpipe.metrics.estimators.distances import squared_distances
+from ebmpipe.metrics.estimators.two_sample import Kernel, gram, kept_gram, squared_mmd
 from ebmpipe.spec import DataSpec
 
 #: Most samples, and most test examples.
@@ -22,18 +23,11 @@ MEDIAN_OF = 1_000
 WIDEST, KERNELS = 2.0, 5
 
 
-def median_distance(x: np.ndarray) -> float:
-    """Median distance between two of `MEDIAN_OF` rows of ``x`` (n, d), evenly spaced: no randomness, so equal for all runs."""
+def median_distance(x: Events) -> float:
+    """Median distance between two of `MEDIAN_OF` events ``x``, flattened, evenly spaced: no randomness, so equal for all runs."""
     x = x[np.linspace(0, len(x) - 1, min(len(x), MEDIAN_OF)).astype(int)]
+    x = x.reshape(len(x), -1)
     return float(np.sqrt(np.median(squared_distances(x, x)[np.triu_indices(len(x), 1)])))
-
-
-def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """‖x_i - y_j‖², (m, n)."""
-    squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)
-    squares -= 2 * (x @ y.T)
-    np.maximum(squares, 0.0, out=squares)
-    return np.asarray(squares)
 
 
 def gaussian_mixture(median: float) -> Kernel:
@@ -57,7 +51,7 @@ class MMD(SampleMetric):
     """Unbiased squared MMD (Gretton et al. 2012) between samples and test split, on flattened events."""
 
     name = "mmd"
-    revision = 1
+    revision = 2
     ids: ClassVar[dict[str, MetricInfo]] = {
         "mmd": MetricInfo("MMD²", "lower", "squared maximum mean discrepancy to the test split, unbiased, five Gaussian kernels"),
     }
@@ -67,22 +61,15 @@ class MMD(SampleMetric):
 
     def compare(self, samples: np.ndarray, evaluation: Evaluation) -> Iterator[Measurement]:
         rng = evaluation.rng(self.name)
-        y = subsample(evaluation.test, LIMIT, rng)  # drawn first: the same for every source
         x = subsample(checked(samples, evaluation.test), LIMIT, rng)
+        y = test_examples(evaluation, LIMIT)
         x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
         # A shift changes no distance, but keeps the differences of squares accurate where the data are far from 0.
         x, y = x - y.mean(axis=0), y - y.mean(axis=0)
-        median = median_distance(evaluation.test.reshape(len(evaluation.test), -1))
+        median = median_distance(evaluation.test)
         if not median > 0:
             raise NotAvailable("the test examples are all alike")
         kernel = gaussian_mixture(median)
-        value, error = squared_mmd(gram(kernel, x), self._within_test(kernel, y, evaluation), gram(kernel, x, y))
-        yield self.measured("mmd", value, len(x), error)
-
-    def _within_test(self, kernel: Kernel, y: np.ndarray, evaluation: Evaluation) -> Gram:
-        """The kernel matrix of the test examples, which all sources share."""
-        cache = evaluation.cache
-        if "mmd/rows" not in cache:
-            of_test = gram(kernel, y)
-            cache["mmd/rows"], cache["mmd/square"] = of_test.rows, np.array(of_test.square)
-        return Gram(cache["mmd/rows"], cache["mmd/rows"], float(cache["mmd/square"]))
+        within = kept_gram(kernel, y, evaluation.cache, self.name)
+        value, error = squared_mmd(gram(kernel, x), within, gram(kernel, x, y))
+        yield self.measured("mmd", value, len(x), error, pixel_protocol(evaluation, len(x), len(y)))

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ebmpipe.metrics.base import Evaluation, Measurement, MetricInfo, SampleMetric
-from ebmpipe.metrics.estimators.arrays import chunks, equally_many
+from ebmpipe.metrics.estimators.arrays import chunks, equally_many, pixel_protocol
 from ebmpipe.spec import DataSpec
 
 #: Directions drawn.
@@ -69,7 +69,7 @@ class SlicedWasserstein(SampleMetric):
     """Mean Wasserstein-1 distance over random directions (Rabin et al. 2011) between samples and test split."""
 
     name = "sliced_wasserstein"
-    revision = 2
+    revision = 3
     ids: ClassVar[dict[str, MetricInfo]] = {
         "sliced_wasserstein": MetricInfo("data units", "lower", "sliced Wasserstein-1 distance to the test split, 256 directions"),
     }
@@ -85,4 +85,4 @@ class SlicedWasserstein(SampleMetric):
         group = rng.permutation(len(x)) % max(min(GROUPS, len(x) // 2), 1)
         found = by_groups(x.reshape(len(x), -1), y.reshape(len(y), -1), directions, group)
         error = standard_error(*found) if len(found[1]) > 1 else None
-        yield self.measured(self.name, float(found[0].mean()), len(x), error)
+        yield self.measured(self.name, float(found[0].mean()), len(x), error, pixel_protocol(evaluation, len(x), len(y)))

@@ -11,9 +11,9 @@ import pandas as pd
 from ebmpipe.report.reading import MissingResult, Run, Runs, runs_of, source_beside
 from ebmpipe.runs import STAGES
 
-METRICS = ["dataset", "method", "seed", "metric", "value", "stderr", "n", "status", "unit"]
+METRICS = ["dataset", "method", "seed", "metric", "value", "stderr", "n", "status", "unit", "protocol"]
 KEY = ["dataset", "method", "seed", "metric"]
-TEXT = ("dataset", "method", "metric", "status", "unit", "device", "control", "reason", "source", "made", "made_beside")
+TEXT = ("dataset", "method", "metric", "status", "unit", "protocol", "device", "control", "reason", "source", "made", "made_beside")
 COMPUTE = [
     "dataset", "method", "seed", "status", "wall_s", "train_s", "sample_s", "evaluate_s", "startup_s", "device", "peak_memory_mb",
     "parameters", "training_flops", "gradient_evaluations", "sampler_steps", "temperature", "clipped", "control", "reason",
@@ -41,13 +41,14 @@ def metrics_frame(runs: list[Run]) -> pd.DataFrame:
         units.setdefault(run.dataset, {}).update({row["metric"]: row.get("unit", "") for row in run.rows})
     rows: list[dict[str, Any]] = []
     for run in runs:
-        key = {"dataset": run.dataset, "method": run.label, "seed": run.seed}
+        key = {"dataset": run.dataset, "method": run.label, "seed": run.seed, "protocol": ""}
         rows += [key | row for row in run.rows]
         if run.diverged:
             known = {row["metric"] for row in run.rows}
             lost = {"status": "diverged", "value": None}
             rows += [key | lost | {"metric": metric, "unit": unit} for metric, unit in units[run.dataset].items() if metric not in known]
-    frame = pd.DataFrame(rows, columns=METRICS).astype({"value": "float64", "stderr": "float64", "n": "Int64", "unit": "str"})
+    types = {"value": "float64", "stderr": "float64", "n": "Int64", "unit": "str", "protocol": "str"}
+    frame = pd.DataFrame(rows, columns=METRICS).astype(types)
     twice = frame[frame.duplicated(KEY)]
     if len(twice):
         raise DuplicateRows("reported twice: " + "; ".join("/".join(map(str, row)) for row in twice[KEY].itertuples(index=False)))
@@ -103,4 +104,4 @@ def read_tables(results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         if not path.is_file():
             raise MissingResult(f"no file {path}: run `ebmpipe collect` first")
         frames.append(pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(TEXT, "str")))
-    return frames[0].fillna({"unit": ""}), frames[1]
+    return frames[0].fillna({"unit": "", "protocol": ""}), frames[1]

@@ -20,12 +20,23 @@ import pandas as pd
 from ebmpipe import registry
 from ebmpipe.metrics.base import MetricInfo
 from ebmpipe.report.cells import Cell, cell_of, ends_in, ends_of
+from ebmpipe.report.protocols import of_metrics
 from ebmpipe.report.reading import source_beside
 
 #: What decides the order of the rows: the first of these that at least half of the competing labels have. ``*`` is any ending.
 HEADLINES = ("nll_gap", "fid", "frechet_*", "nll", "bits_per_dim", "mmd", "sliced_wasserstein", "energy_distance", "kid", "kernel_*")
 #: Columns that follow the headline, in this order; the others follow by name.
-ORDER = (*HEADLINES, "nll_best_temperature", "nn_distance_ratio", "precision", "recall", "density", "coverage", "mode_weight_error")
+ORDER = (
+    *HEADLINES,
+    "nll_best_temperature",
+    "nn_distance_ratio",
+    "inception_score",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "mode_weight_error",
+)
 COSTS = ("gradient_evaluations", "train_s", "training_flops")
 LEVEL = 0.05
 
@@ -78,6 +89,7 @@ class Comparison:
         rows: the labels.
         source: the samples that all of this is about, the same for every label.
         made: how those of the methods came about, in words; None if that was not recorded.
+        protocols: what the numbers of a metric may be compared under, of those that say so.
     """
 
     dataset: str
@@ -86,6 +98,7 @@ class Comparison:
     rows: tuple[Row, ...]
     source: str = "fresh"
     made: str | None = None
+    protocols: dict[str, str] = field(default_factory=dict)
 
     @property
     def shown(self) -> list[str]:
@@ -226,7 +239,10 @@ def compare_one(dataset: str, metrics: pd.DataFrame, compute: pd.DataFrame, know
         first = {"data": 0, None: 1 if row.competes else 2, "noise": 3}[row.control]
         return first, value is None, cell.mean is None, (-1 if better == "higher" else 1) * (value or 0.0)
 
-    return Comparison(dataset, {name: infos[name] for name in names}, headline, tuple(sorted(rows, key=order)), source, made)
+    stated = of_metrics(metrics)
+    protocols = {name: stated[name] for name in names if name in stated}
+    ordered = tuple(sorted(rows, key=order))
+    return Comparison(dataset, {name: infos[name] for name in names}, headline, ordered, source, made, protocols)
 
 
 def compare(metrics: pd.DataFrame, compute: pd.DataFrame) -> list[Comparison]:

@@ -11,6 +11,7 @@ from ebmpipe.report.cells import INTERVAL, Cell
 from ebmpipe.report.controls import checks, in_words
 from ebmpipe.report.dialects import HTML, LATEX, MARKDOWN, Dialect
 from ebmpipe.report.numbers import letters, significant
+from ebmpipe.report.protocols import sharing
 from ebmpipe.report.ranking import COSTS, Comparison, Row
 from ebmpipe.report.reading import source_beside
 
@@ -125,9 +126,12 @@ def table(comparison: Comparison, dialect: Dialect, foot: str = "") -> str:
     metrics = [column_title(metric, comparison) for metric in comparison.shown]
     head = ["method", "finished", *metrics, *["temperature"] * comparison.heated, *(COST_TITLES[key] for key in COSTS)]
     body = list(body_of(comparison, dialect, notes))
-    absent = [dialect.text(f"{metric} is {reason}") for metric, reason in comparison.absent.items()]
-    title, about = dialect.name(comparison.dataset), [dialect.text(line) for line in about_samples(comparison)]
-    return dialect.table(title, [dialect.text(cell) for cell in head], body, about + notes.lines(dialect) + absent, dialect.text(foot))
+    lost = {reason: ", ".join(names) + (" is" if len(names) == 1 else " are") for reason, names in sharing(comparison.absent).items()}
+    stated = sharing({metric: text for metric, text in comparison.protocols.items() if metric in comparison.shown})
+    lines = [f"{names} {reason}" for reason, names in lost.items()] + [f"{', '.join(names)}: {text}" for text, names in stated.items()]
+    about, below = ([dialect.text(line) for line in found] for found in (about_samples(comparison), lines))
+    title = dialect.name(comparison.dataset)
+    return dialect.table(title, [dialect.text(cell) for cell in head], body, about + notes.lines(dialect) + below, dialect.text(foot))
 
 
 def rule(comparisons: list[Comparison], text: str = RULE) -> str:

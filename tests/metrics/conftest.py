@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+import sys
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,11 @@ import numpy as np
 import pytest
 
 from ebmpipe.data.base import Density
+from ebmpipe.data.dequantised import Dequantised
+from ebmpipe.data.prepared import to_model_space
+from ebmpipe.features.base import FeatureSpace
 from ebmpipe.metrics.base import Evaluation
+from ebmpipe.metrics.estimators.feature_metric import EXTRACTORS, INCEPTION
 from ebmpipe.seeding import numpy_generator
 from ebmpipe.spec import DataSpec
 
@@ -34,17 +41,51 @@ class Gaussian(Density):
         return float(1 + np.log(2 * np.pi * self.sd**2))
 
 
-def blobs(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Images (n, 1, 8, 8) in [-1, 1]: a bright spot at a random place."""
+LEVELS = 17
+
+
+def blob_levels(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Levels (n, 1, 8, 8) of images: a bright spot at a random place."""
     ticks = np.arange(8.0)
     x, y = rng.uniform(2, 5, size=(2, n, 1, 1))
     spots = np.exp(-((ticks - x) ** 2 + (ticks[:, None] - y) ** 2) / 4)
-    return (2 * (np.floor(spots * 16) + rng.random((n, 8, 8))) / 17 - 1)[:, None]
+    return np.floor(spots * 16).astype(np.uint8)[:, None]
+
+
+def blobs(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Images (n, 1, 8, 8) in [-1, 1)."""
+    levels = blob_levels(n, rng)
+    return np.asarray(to_model_space(levels, LEVELS, rng.random(levels.shape)))
 
 
 def spectrum(x: np.ndarray) -> np.ndarray:
     """Features of an image (n, 16) that need no training: its low frequencies."""
     return np.fft.rfft2(x[:, 0])[:, :4, :4].real.reshape(len(x), -1)
+
+
+def place(x: np.ndarray) -> np.ndarray:
+    """Logits (n, 9) that tell where a spot is, if there is one: the cosine between the image and a spot in each of nine places."""
+    ticks, centres = np.arange(8.0), np.array([2.5, 3.5, 4.5])
+    bumps = np.exp(-((ticks - centres[:, None]) ** 2) / 4)
+    spots = (bumps[:, None, :, None] * bumps[None, :, None, :]).reshape(9, -1)
+    flat = x.reshape(len(x), -1)
+    flat, spots = flat - flat.mean(axis=1, keepdims=True), spots - spots.mean(axis=1, keepdims=True)
+    return np.asarray(40 * flat @ spots.T / np.outer(np.linalg.norm(flat, axis=1), np.linalg.norm(spots, axis=1)))
+
+
+def space_of(
+    extract: Callable[[np.ndarray], np.ndarray] = spectrum, name: str = "lenet", dimension: int = 16, **fields: Any
+) -> FeatureSpace:
+    """A feature space that needs no network."""
+    known = {"weights_sha256": "1a2b3c4d" + 56 * "0", "preprocessing": "no resizing, not quantised", "extract": extract}
+    return FeatureSpace(name, dimension, **(known | fields))
+
+
+#: Every network that a number can be of, LeNet first.
+SPACES = (
+    space_of(),
+    *(space_of(name=name, logits=place if name == INCEPTION else None) for name in EXTRACTORS if name != "lenet"),
+)
 
 
 @pytest.fixture(scope="session")
@@ -79,14 +120,43 @@ def pictures() -> Callable[..., Evaluation]:
 
     def make(drawn: np.ndarray | None = None, seed: int = 0, n: int = 300, **fields: Any) -> Evaluation:
         rng = np.random.default_rng(2)
-        spec = DataSpec("blobs", "images", (1, 8, 8), -0.5, 0.6, 17, 10, None, Path())
-        test, train = blobs(n, rng), blobs(n, rng)
+        spec = DataSpec("blobs", "images", (1, 8, 8), -0.5, 0.6, LEVELS, 10, None, Path())
+        test, train, validation = (Dequantised(blob_levels(n, rng), LEVELS, split) for split in ("test", "train", "validation"))
         own = blobs(n, rng) if drawn is None else drawn
-        validation = blobs(n, rng)
         known: dict[str, Any] = {
             "spec": spec, "test": test, "train": train, "validation": validation, "samples": {"fresh": own}, "primary": "fresh",
-            "rng": lambda name: numpy_generator(seed, name), "features": spectrum, "extractor": "lenet",
+            "rng": lambda name: numpy_generator(seed, name), "feature_spaces": SPACES,
         }  # fmt: skip
         return Evaluation(**(known | fields))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def space() -> Callable[..., FeatureSpace]:
+    """Makes a feature space of a function of images, without a network."""
+    return space_of
+
+
+@pytest.fixture
+def fidelity(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Imports a module of torch-fidelity's formulas, from beside the environment's packages or from among them.
+
+    Neither the package nor its `utils` is run: both import torchvision, which the formulas do without.
+    """
+    beside = Path(sys.prefix) / "no-deps" / "torch_fidelity"
+    spec = None if beside.is_dir() else importlib.util.find_spec("torch_fidelity")
+    places = [str(beside)] if beside.is_dir() else list(spec.submodule_search_locations or ()) if spec else []
+    if not places:
+        pytest.skip("torch-fidelity is not installed: `make environment`")
+    package, utils = types.ModuleType("torch_fidelity"), types.ModuleType("torch_fidelity.utils")
+    package.__path__ = places
+    utils.__getattr__ = lambda name: None  # type: ignore[method-assign]
+    for name in [one for one in sys.modules if one.partition(".")[0] == "torch_fidelity"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", package)
+    monkeypatch.setitem(sys.modules, "torch_fidelity.utils", utils)
+
+    yield lambda name: importlib.import_module(f"torch_fidelity.{name}")
+    for name in [one for one in sys.modules if one.partition(".")[0] == "torch_fidelity"]:
+        del sys.modules[name]

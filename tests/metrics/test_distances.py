@@ -1,4 +1,4 @@
-"""Sample distances against closed forms, brute force, other people's code and their own standard errors."""
+"""Sample distances against closed forms, brute force and their own standard errors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from scipy.stats import wasserstein_distance
 
 from ebmpipe.metrics.base import Evaluation, Measurement, NotAvailable, SampleMetric
 from ebmpipe.metrics.estimators.two_sample import gram, squared_mmd
-from ebmpipe.metrics.frechet import Frechet, between, frechet_distance
-from ebmpipe.metrics.kernel_distance import KernelDistance, polynomial
+from ebmpipe.metrics.kernel_distance import polynomial
 from ebmpipe.metrics.mmd import MMD, gaussian_mixture, median_distance
 from ebmpipe.metrics.sliced_wasserstein import SlicedWasserstein, by_groups, sliced_distances, standard_error
 
@@ -151,108 +150,3 @@ def test_sliced_wasserstein_parts_are_distances_of_those_rows() -> None:
 def test_sliced_wasserstein_of_few_samples(plane: Maker) -> None:
     samples = plane().samples["fresh"]
     assert [only(SlicedWasserstein(), plane(samples[:n])).stderr is None for n in (2, 3, 4, 30)] == [True, True, False, False]
-
-
-# Fréchet and kernel distance
-
-
-def test_frechet_between_known_gaussians() -> None:
-    diagonal = frechet_distance(np.array([1.0, 2.0]), np.diag([4.0, 9.0]), np.array([0.0, 0.0]), np.diag([1.0, 1.0]))
-    assert diagonal == pytest.approx(1 + 4 + (2 - 1) ** 2 + (3 - 1) ** 2, rel=1e-12)
-    rng = np.random.default_rng(0)
-    roots = rng.standard_normal((2, 5, 5))
-    a, b = (r @ r.T for r in roots)
-    from scipy.linalg import sqrtm
-
-    expected = np.trace(a + b) - 2 * np.trace(sqrtm(a @ b)).real
-    assert frechet_distance(np.zeros(5), a, np.zeros(5), b) == pytest.approx(expected, rel=1e-9)
-    assert frechet_distance(np.zeros(5), a, np.zeros(5), a) == pytest.approx(0, abs=1e-6)
-
-
-def test_frechet_with_singular_covariances() -> None:
-    a, b = np.diag([1.0, 0.0, 0.0]), np.diag([0.0, 1.0, 0.0])
-    assert frechet_distance(np.zeros(3), a, np.zeros(3), b) == pytest.approx(2, rel=1e-12)
-
-
-def test_frechet_agrees_with_torchmetrics() -> None:
-    torch = pytest.importorskip("torch")
-    fid = pytest.importorskip("torchmetrics.image.fid")
-
-    class Identity(torch.nn.Module):  # type: ignore[misc, name-defined]
-        num_features = 24
-
-        def forward(self, x: object) -> object:
-            return x
-
-    rng = np.random.default_rng(0)
-    mixing = rng.standard_normal((24, 24))
-    x, y = rng.standard_normal((500, 24)) @ mixing, 0.5 + rng.standard_normal((500, 24)) @ mixing.T
-    theirs = fid.FrechetInceptionDistance(feature=Identity(), input_img_size=(24,)).set_dtype(torch.float64)
-    theirs.update(torch.from_numpy(x), real=False)
-    theirs.update(torch.from_numpy(y), real=True)
-    assert between(x, y) == pytest.approx(float(theirs.compute()), rel=1e-6)
-
-
-def test_frechet_error_is_the_spread_over_samples(pictures: Maker) -> None:
-    def found(seed: int) -> Measurement:
-        rng = np.random.default_rng(seed)
-        x, y = rng.standard_normal((200, 1, 4, 2)), 0.3 + rng.standard_normal((200, 1, 4, 2))
-        return only(Frechet(), pictures(x, test=y, features=lambda images: images.reshape(len(images), -1)))
-
-    rows = [found(seed) for seed in range(40)]
-    values, errors = (np.array([getattr(row, key) for row in rows]) for key in ("value", "stderr"))
-    assert 0.7 < errors.mean() / values.std(ddof=1) < 1.4
-
-
-@pytest.mark.parametrize("family", [Frechet, KernelDistance])
-class TestFeatureDistances:
-    def test_unequal_numbers_are_made_equal(self, pictures: Maker, family: type[SampleMetric]) -> None:
-        evaluation = pictures()
-        assert only(family(), replace(evaluation, samples={"fresh": evaluation.samples["fresh"][:50]})).n == 50
-        assert only(family(), replace(evaluation, test=evaluation.test[:60])).n == 60
-
-    def test_ids_follow_the_extractor(self, pictures: Maker, family: type[SampleMetric]) -> None:
-        assert only(family(), pictures()).metric.endswith("_lenet")
-
-    def test_missing_features_are_no_number(self, pictures: Maker, family: type[SampleMetric]) -> None:
-        row = only(family(), pictures(features=None, extractor=None))
-        assert (
-            row.status == "not available: there is no feature network for these data; `ebmpipe features` trains one where they are labelled"
-        )
-
-    def test_features_that_are_not_finite_are_no_number(self, pictures: Maker, family: type[SampleMetric]) -> None:
-        row = only(family(), pictures(features=lambda x: np.full((len(x), 4), np.nan)))
-        assert row.status == "not available: lenet features of the samples are not finite"
-
-    def test_samples_without_variance_are_no_number(self, pictures: Maker, family: type[SampleMetric]) -> None:
-        row = only(family(), pictures(np.repeat(pictures().test[:1], 100, axis=0)))
-        assert row.status == "not available: the features of the samples have no variance"
-
-    def test_features_of_wrong_shape_are_a_fault(self, pictures: Maker, family: type[SampleMetric]) -> None:
-        with pytest.raises(ValueError, match="features of shape"):
-            list(family().compute(pictures(features=lambda x: x)))
-
-    def test_features_are_computed_once(self, pictures: Maker, family: type[SampleMetric]) -> None:
-        calls = []
-        features = pictures().features
-        assert features is not None
-        evaluation = pictures(features=lambda x: calls.append(len(x)) or features(x))  # type: ignore[func-returns-value]
-        first = list(family().compute(evaluation))
-        assert list(family().compute(evaluation)) == first
-        assert len(calls) == 2
-
-
-def test_too_few_samples_for_a_covariance_are_no_number(pictures: Maker) -> None:
-    samples = pictures().samples["fresh"]
-    assert only(Frechet(), pictures(samples[:17])).status == "ok"
-    assert only(Frechet(), pictures(samples[:16])).status == (
-        "not available: 16 samples do not determine a covariance of 16 features; 17 are needed"
-    )
-
-
-def test_kernel_distance_with_unit_features_has_a_closed_form() -> None:
-    # Features on ±1: products are ±1, so k is 8 or 0 and MMD² follows from the probabilities p and q of +1: 16 (p - q)².
-    rng = np.random.default_rng(0)
-    x, y = (np.where(rng.random((2000, 1)) < p, 1.0, -1.0) for p in (0.7, 0.4))
-    value, error = squared_mmd(gram(polynomial, x), gram(polynomial, y), gram(polynomial, x, y))
-    assert abs(value - 16 * 0.3**2) < 4 * error

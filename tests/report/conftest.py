@@ -89,6 +89,7 @@ def run(
     stderr: float | None = None,
     temperature: float = 1.0,
     clipped: float = 0.0,
+    protocols: Mapping[str, str] | None = None,
     source: str = "fresh",
     made: Mapping[str, str] | None = None,
 ) -> Path:
@@ -123,6 +124,8 @@ def run(
         status = "diverged" if diverged else "ok" if number is not None else str(value)
         error, unit = None if number is None else stderr, "nats" if "nll" in metric else ""
         rows.append({"metric": metric, "value": number, "stderr": error, "n": 1000, "status": status, "unit": unit})
+        if protocols and metric in protocols:
+            rows[-1]["protocol"] = protocols[metric]
     write_json(folder / "metrics.json", {"status": ledger["status"], "rows": rows})
     lines = {} if history is None else dict(history)
     with (folder / "history.csv").open("w") as file:

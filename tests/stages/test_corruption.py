@@ -179,6 +179,16 @@ def test_a_damaged_feature_network_is_detected_named_and_removed(world, name, ho
     assert not (folder / "metrics.json").exists()
 
 
+def test_references_of_image_metrics_are_no_networks(world):
+    """They lie beside one, are checked when they are read, and are made again where they do not hold."""
+    path = world[0] / "features/eight_gaussians/reference-0123.safetensors"
+    path.write_bytes(b"rubbish")
+    try:
+        assert not [item for item in verify(world[0]) if isinstance(item, Finding)]
+    finally:
+        path.unlink()
+
+
 @pytest.mark.usefixtures("restoring")
 def test_of_several_feature_networks_each_is_looked_at(world):
     results, folder, _ = world

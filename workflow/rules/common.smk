@@ -162,6 +162,7 @@ def every_table():
         "summary.md",
         "summary.tex",
         "compute.csv",
+        "protocols.csv",
         "controls.csv",
     )
     return [f"{RESULTS}/tables/{table}" for table in tables]

@@ -26,6 +26,7 @@ rule collect:
             category="Tables",
             labels={"table": "cost of every run"},
         ),
+        protocols=f"{RESULTS}/tables/protocols.csv",
         controls=report(
             f"{RESULTS}/tables/controls.csv",
             caption=caption("table_controls"),
