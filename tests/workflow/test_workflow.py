@@ -197,7 +197,7 @@ def bump(*key: str) -> Callable[[dict[str, Any]], None]:
 
 
 DIGITS_FEATURES = {("features", f"dataset=digits, extractor={name}") for name in ("lenet", "autoencoder")}
-DIGITS_DATA = {("prepare", "dataset=digits")} | DIGITS_FEATURES
+DIGITS_DATA = {("prepare", "dataset=digits"), ("base", "dataset=digits")} | DIGITS_FEATURES
 
 
 def of_features(name: str) -> set[Job]:
@@ -215,6 +215,7 @@ REVISIONS = {
     "metric": (bump("metrics", "mmd", "revision"), of_every_run("evaluate")),
     "features": (bump("features", "lenet", "revision"), of_features("lenet")),
     "other features": (bump("features", "autoencoder", "revision"), of_features("autoencoder")),
+    "flow": (bump("base_revision"), {("base", "dataset=digits")} | of_runs("evaluate", "digits", ON_DIGITS)),
     "training loop": (bump("training_revision"), of_every_run("train sample evaluate")),
     "sampling": (bump("sampling_revision"), of_every_run("sample evaluate")),
     "evaluation": (bump("evaluation_revision"), of_every_run("evaluate")),
