@@ -94,7 +94,7 @@ class Annealing(Metric):
         # The ends keep their names where they have crossed: the worse of the two is claimed whatever it is called.
         optimistic, pessimistic = sorted((mean + found.lower, mean + found.upper))
         wide = (pessimistic - optimistic) / (evaluation.spec.dimension * log(2)) > found.widest
-        protocol = f"log Z by annealing from {found.base} over {found.levels} levels, {'' if found.exact else 'no '}bound above"
+        protocol = f"log Z by annealing from {found.base}, {'' if found.exact else 'no '}bound above"
         yield from self.claimed("nll", (optimistic, pessimistic), len(energies), error, wide, protocol)
         if evaluation.spec.levels is not None:
             scale, shift = 1 / (evaluation.spec.dimension * log(2)), log2(evaluation.spec.levels / 2)
