@@ -10,6 +10,7 @@ import torch
 
 from ebmpipe.config import PartitionConfig
 from ebmpipe.energies import Law, frozen, gradient
+from ebmpipe.flow_base import NoFlow
 from ebmpipe.metrics.base import NotAvailable
 from ebmpipe.partition.bracket import Bracket, bracket
 from ebmpipe.scored import Scored
@@ -36,12 +37,12 @@ def score_of(scored: Scored, device: str) -> Callable[[np.ndarray], np.ndarray] 
     return score
 
 
-def bracketed(scored: Scored, flow: Law | None, config: PartitionConfig, device: str) -> Callable[[], Bracket] | None:
+def bracketed(scored: Scored, flow: Callable[[], Law], config: PartitionConfig, device: str) -> Callable[[], Bracket] | None:
     """What estimates log Z by annealing when it is called; None without an energy, or of one that declares no base and is improper.
 
     Args:
         scored: energy, its base, and samples, among which those of its law are where the way back starts.
-        flow: fitted to the data, where ``config`` has annealing begin at one; None if there is none.
+        flow: loads the flow fitted to the data; called where ``config`` has annealing begin at one.
         config: how.
         device: where.
     """
@@ -49,13 +50,16 @@ def bracketed(scored: Scored, flow: Law | None, config: PartitionConfig, device:
     if energy is None or base is None:
         return None
     own = "the Gaussian base" if base.support is None else "the uniform base"
-    bases: dict[str, Law] = {} if config.base == "flow" else {own: base}
-    if flow is not None and config.base != "own":
-        bases["a flow fitted to the data"] = flow.to(device)
     source = next((name for name in STARTS if name in scored.samples), None)
     starts = None if source is None else torch.from_numpy(scored.samples[source]).float().to(device)
 
     def estimate() -> Bracket:
+        bases: dict[str, Law] = {} if config.base == "flow" else {own: base}
+        if config.base != "own":
+            try:
+                bases["a flow fitted to the data"] = flow().to(device)
+            except NoFlow as reason:
+                raise NotAvailable(reason) from reason
         generator = torch_generator(scored.seed, "evaluation", "annealing", device=device)
         with frozen(scored.module) if scored.module else nullcontext():
             try:

@@ -89,12 +89,16 @@ def features(
 def base(
     dataset: DatasetOption,
     results: Results = Path("results"),
-    noise: Annotated[float, typer.Option(min=0, help="Standard deviation of Gaussian noise on the data, in model space.")] = 0.0,
+    noise: Annotated[
+        float | None, typer.Option(min=0, help="Standard deviation of Gaussian noise on the data, in model space; by default its kind's.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Fit the flow at which annealing begins unless `evaluation.partition.base` is `own`."""
     from ebmpipe.flow_base import fit_base
+    from ebmpipe.starting_points import starting_point
 
+    noise = starting_point(dataset)["evaluation"]["partition"]["base_noise"] if noise is None else noise
     card = fit_base(results / "data" / dataset, results / "bases" / dataset, seed, noise)
     print(f"validation nll {card['nll']['validation']:.2f} nats, of a Gaussian {card['nll_gaussian']['validation']:.2f}")
 
@@ -208,7 +212,7 @@ def evaluate(
 
     available = results / "features" / dataset
     config = EvaluationConfig.model_validate(merged(starting_point(dataset).get("evaluation"), parsed(settings)))
-    flow = results / "bases" / dataset if config.partition.base != "own" else None
+    flow = results / "bases" / dataset
     for_samples, for_model, foreign = (given_range, key), (network, base), samples is not None or model is not None
     if foreign == bool(label):
         raise typer.BadParameter("say what to measure: a run by --label, or work made elsewhere by --samples FILE, --model FILE or both")

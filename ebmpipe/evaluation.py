@@ -200,7 +200,7 @@ def evaluation_of(
         rng=lambda name: numpy_generator(scored.seed, "evaluation", name),
         log_unnormalised=None if scored.energy is None else log_unnormalised(scored.energy, device),
         score=score_of(scored, device),
-        bracket=bracketed(scored, None if flow is None else load_base(flow, data), config.partition, device),
+        bracket=bracketed(scored, lambda: load_base(flow, data, config.partition.base_noise), config.partition, device),
         smoothed=noisy,
         log_partition=scored.log_partition,
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,

@@ -86,17 +86,30 @@ def fit_base(prepared_folder: Path, out: Path, seed: int, noise: float = 0.0) ->
     return write_network(out, NAME, weights, about)
 
 
-def load_base(folder: Path, data: Prepared) -> FlowLaw:
+class NoFlow(ValueError):
+    """Raised where a flow is asked for that was never fitted; the message says how it is."""
+
+
+def load_base(folder: Path | None, data: Prepared, noise: float) -> FlowLaw:
     """The flow of a data set as a law.
 
+    Args:
+        folder: what `fit_base` wrote; None where nothing was.
+        data: the data set.
+        noise: that the flow is to be fitted with.
+
     Raises:
-        CorruptFile: if it is missing or damaged, or was fitted to other data.
+        NoFlow: if there is none.
+        CorruptFile: if it is damaged, or was fitted to other data or with other noise.
     """
-    if not (folder / f"{NAME}.json").is_file():
-        raise CorruptFile(f"{folder} holds no flow; make it with `ebmpipe base --dataset {data.spec.name}`")
+    command = f"ebmpipe base --dataset {data.spec.name} --noise {noise:g}"
+    if folder is None or not (folder / f"{NAME}.json").is_file():
+        raise NoFlow(f"there is no flow to anneal from: make it with `{command}`, or set evaluation.partition.base to own")
     weights, about = read_network(folder, NAME)
     if about["data_sha256"] != data.card["data_sha256"]:
-        raise CorruptFile(f"{folder} was fitted to other data than {data.folder} holds now; run `ebmpipe base` again")
+        raise CorruptFile(f"{folder} was fitted to other data than {data.folder} holds now: run `{command}` again")
+    if about["noise"] != noise:
+        raise CorruptFile(f"{folder} was fitted with noise {about['noise']:g}, not {noise:g}: run `{command}` again")
     law = FlowLaw(new_flow(data.spec.dimension), data.spec)
     law.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
     return law.requires_grad_(False)

@@ -11,7 +11,7 @@ from ebmpipe import flow_base
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import on_arrays
 from ebmpipe.files import CorruptFile
-from ebmpipe.flow_base import fit_base, load_base
+from ebmpipe.flow_base import NoFlow, fit_base, load_base
 from ebmpipe.flows import FlowLaw, new_flow
 from ebmpipe.metrics.quadrature import log_partition
 from ebmpipe.partition import Bridge, adapted_ladder, forward
@@ -92,30 +92,35 @@ def test_a_fitted_flow_is_closer_to_the_data_than_a_gaussian(fitted):
     assert card["nll"]["validation"] < card["nll_gaussian"]["validation"] - 0.1
     assert card["weights_sha256"] == same["weights_sha256"] != other["weights_sha256"]
     data = Prepared(folder / "data")
-    assert flow_base.nll(load_base(folder / "one", data), data, "validation", card["noise"]) == pytest.approx(card["nll"]["validation"])
+    assert flow_base.nll(load_base(folder / "one", data, card["noise"]), data, "validation", card["noise"]) == pytest.approx(
+        card["nll"]["validation"]
+    )
 
 
 def test_a_flow_that_is_missing_damaged_or_of_other_data_is_refused(fitted, tmp_path):
-    folder, _ = fitted
-    data = Prepared(folder / "data")
-    with pytest.raises(CorruptFile, match="make it with `ebmpipe base --dataset"):
-        load_base(tmp_path, data)
+    folder, (card, *_) = fitted
+    data, noise = Prepared(folder / "data"), card["noise"]
+    for nowhere in (tmp_path, None):
+        with pytest.raises(NoFlow, match=f"make it with `ebmpipe base --dataset {data.spec.name} --noise {noise:g}`"):
+            load_base(nowhere, data, noise)
+    with pytest.raises(CorruptFile, match=f"was fitted with noise {noise:g}, not 0.7: run `ebmpipe base"):
+        load_base(folder / "one", data, 0.7)
     for name in ("flow.safetensors", "flow.json"):
         (tmp_path / name).write_bytes((folder / "one" / name).read_bytes())
-    card = data.card
-    data.card = {**card, "data_sha256": "0" * 64}
+    known = data.card
+    data.card = {**known, "data_sha256": "0" * 64}
     with pytest.raises(CorruptFile, match="fitted to other data"):
-        load_base(tmp_path, data)
-    data.card = card
+        load_base(tmp_path, data, noise)
+    data.card = known
     weights = bytearray((tmp_path / "flow.safetensors").read_bytes())
     weights[-5] ^= 1
     (tmp_path / "flow.safetensors").write_bytes(weights)
     with pytest.raises(CorruptFile, match="not the file that"):
-        load_base(tmp_path, data)
+        load_base(tmp_path, data, noise)
     (tmp_path / "flow.json").write_text(json.dumps({"name": "flow"}))
     with pytest.raises(CorruptFile):
-        load_base(tmp_path, data)
-    assert load_base(folder / "one", data)(torch.zeros(1, *data.spec.shape)).isfinite().all()
+        load_base(tmp_path, data, noise)
+    assert load_base(folder / "one", data, noise)(torch.zeros(1, *data.spec.shape)).isfinite().all()
 
 
 def test_a_damaged_flow_is_found_and_removed_to_be_made_again(fitted, tmp_path):

@@ -275,3 +275,13 @@ def test_errors_are_one_line(prepared, tmp_path, monkeypatch, capsys):
             main()
         said = capsys.readouterr().err
         assert stopped.value.code == 1 and match in said and said.count("\n") == 1
+
+
+def test_where_no_flow_was_fitted_likelihoods_say_how_it_is(run_on, prepared):
+    folder = run_on("digits", "nce", settings={"batch_size": 16})
+    for base in ("shortest", "flow"):
+        partition = PartitionConfig(**QUICK, base=base, base_noise=0.3)
+        evaluate(folder, prepared["digits"], EvaluationConfig(metrics=["annealing"], partition=partition), device="cpu")
+        said = {row["status"] for row in rows_in(folder / "metrics.json").values()}
+        command = "make it with `ebmpipe base --dataset digits --noise 0.3`, or set evaluation.partition.base to own"
+        assert said == {f"not available: there is no flow to anneal from: {command}"}
