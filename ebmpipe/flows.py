@@ -11,17 +11,22 @@ from torch import Tensor, nn
 from ebmpipe.energies import Law, value_and_gradient
 from ebmpipe.spec import DataSpec
 
-#: Masked autoregressive flows (Papamakarios et al. 2017) of affine maps in many dimensions, of splines (Durkan et al. 2019) in few.
-AFFINE: dict[str, Any] = {"transforms": 3, "hidden_features": (128, 128)}
+#: Masked autoregressive flows (Papamakarios et al. 2017): of splines (Durkan et al. 2019) in few dimensions, of affine maps in more. Their
+#: inverse takes a pass for each dimension; in many, the affine maps are therefore couplings of two halves (Dinh et al. 2017).
 SPLINE: dict[str, Any] = {"transforms": 3, "hidden_features": (64, 64), "bins": 8}
-FEW = 10
+AFFINE: dict[str, Any] = {"transforms": 3, "hidden_features": (128, 128)}
+COUPLING: dict[str, Any] = {"transforms": 6, "hidden_features": (128, 128), "passes": 2}
+FEW, MANY = 10, 256
 
 
 def new_flow(dimension: int) -> nn.Module:
     """An untrained flow of vectors (n, dimension), whose weights come from torch's global stream."""
     import zuko
 
-    flow: nn.Module = zuko.flows.NSF(dimension, **SPLINE) if dimension <= FEW else zuko.flows.MAF(dimension, **AFFINE)
+    if dimension <= FEW:
+        flow: nn.Module = zuko.flows.NSF(dimension, **SPLINE)
+    else:
+        flow = zuko.flows.MAF(dimension, **(AFFINE if dimension <= MANY else COUPLING))
     return flow
 
 
