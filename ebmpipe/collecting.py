@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from ebmpipe.files import atomic, write_text
-from ebmpipe.report import controls, protocols, ranking, tables
-from ebmpipe.report.frames import all_runs, compute_frame, metrics_frame
+from ebmpipe.report import controls, ranking, tables
+from ebmpipe.report.frames import all_runs, compute_frame, metrics_frame, protocols_frame
 from ebmpipe.report.reading import Runs, check_runs
 
 
@@ -33,12 +33,12 @@ def collect(results: Path, runs: Runs) -> None:
     found = all_runs(results, runs)
     if not found:
         raise ValueError("there are no runs to collect")
-    metrics, compute = metrics_frame(found), compute_frame(found)
-    comparisons = ranking.compare(metrics, compute)
+    metrics, compute, protocols = metrics_frame(found), compute_frame(found), protocols_frame(found)
+    comparisons = ranking.compare(metrics, compute, protocols)
     folder = results / "tables"
     write_table(folder / "metrics.csv", metrics)
     write_table(folder / "compute.csv", compute)
-    write_table(folder / "protocols.csv", protocols.protocols_frame(metrics))
+    write_table(folder / "protocols.csv", protocols)
     write_table(folder / "summary.csv", tables.summary_frame(comparisons))
     write_table(folder / "controls.csv", controls.controls_frame(comparisons))
     write_text(folder / "summary.md", tables.markdown(comparisons))

@@ -11,8 +11,9 @@ import pandas as pd
 from ebmpipe.report.reading import MissingResult, Run, Runs, runs_of, source_beside
 from ebmpipe.runs import STAGES
 
-METRICS = ["dataset", "method", "seed", "metric", "value", "stderr", "n", "status", "unit", "protocol"]
+METRICS = ["dataset", "method", "seed", "metric", "value", "stderr", "n", "status", "unit"]
 KEY = ["dataset", "method", "seed", "metric"]
+PROTOCOLS = ["dataset", "metric", "protocol", "n"]
 TEXT = ("dataset", "method", "metric", "status", "unit", "protocol", "device", "control", "reason", "source", "made", "made_beside")
 COMPUTE = [
     "dataset", "method", "seed", "status", "wall_s", "train_s", "sample_s", "evaluate_s", "startup_s", "device", "peak_memory_mb",
@@ -41,13 +42,13 @@ def metrics_frame(runs: list[Run]) -> pd.DataFrame:
         units.setdefault(run.dataset, {}).update({row["metric"]: row.get("unit", "") for row in run.rows})
     rows: list[dict[str, Any]] = []
     for run in runs:
-        key = {"dataset": run.dataset, "method": run.label, "seed": run.seed, "protocol": ""}
+        key = {"dataset": run.dataset, "method": run.label, "seed": run.seed}
         rows += [key | row for row in run.rows]
         if run.diverged:
             known = {row["metric"] for row in run.rows}
             lost = {"status": "diverged", "value": None}
             rows += [key | lost | {"metric": metric, "unit": unit} for metric, unit in units[run.dataset].items() if metric not in known]
-    types = {"value": "float64", "stderr": "float64", "n": "Int64", "unit": "str", "protocol": "str"}
+    types = {"value": "float64", "stderr": "float64", "n": "Int64", "unit": "str"}
     frame = pd.DataFrame(rows, columns=METRICS).astype(types)
     twice = frame[frame.duplicated(KEY)]
     if len(twice):
@@ -92,16 +93,23 @@ def compute_frame(runs: list[Run]) -> pd.DataFrame:
     return frame.round(dict.fromkeys(seconds, 3))  # the clock's digits; sums bring others
 
 
-def read_tables(results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """``metrics.csv`` and ``compute.csv`` as they were written: an empty field is missing, a label ``null`` is a label.
+def protocols_frame(runs: list[Run]) -> pd.DataFrame:
+    """One row per data set, metric (also of other sources), protocol and n that some run's number has: what it may be compared under."""
+    stated = [{"dataset": run.dataset} | row for run in runs for row in run.rows if row["status"] != "diverged" and row.get("protocol")]
+    frame = pd.DataFrame(stated, columns=PROTOCOLS).astype({"dataset": "str", "metric": "str", "protocol": "str", "n": "Int64"})
+    return frame.drop_duplicates().sort_values(PROTOCOLS, kind="stable").reset_index(drop=True)
+
+
+def read_tables(results: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """``metrics.csv``, ``compute.csv`` and ``protocols.csv`` as they were written: an empty field is missing, a label ``null`` is a label.
 
     Raises:
         MissingResult: if there are none.
     """
     frames = []
-    for name in ("metrics", "compute"):
+    for name in ("metrics", "compute", "protocols"):
         path = results / "tables" / f"{name}.csv"
         if not path.is_file():
             raise MissingResult(f"no file {path}: run `ebmpipe collect` first")
         frames.append(pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(TEXT, "str")))
-    return frames[0].fillna({"unit": "", "protocol": ""}), frames[1]
+    return frames[0].fillna({"unit": ""}), frames[1], frames[2]

@@ -1,4 +1,4 @@
-"""What numbers may be compared under: the lines below a table, and the table of all of it."""
+"""What numbers may be compared under: the lines below a table."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ import pandas as pd
 
 #: The numbers of examples in a protocol: all that differs between runs that made different numbers of samples.
 SIZE = re.compile(r"(?<=\bn = )\d+|(?<= samples and )\d+")
-
-COLUMNS = ["dataset", "metric", "protocol", "n"]
-
-
-def protocols_frame(metrics: pd.DataFrame) -> pd.DataFrame:
-    """``protocols.csv``, from ``metrics.csv``: one row per data set, metric (also of other sources), protocol and n found there."""
-    stated = metrics.loc[metrics["status"].eq("ok") & metrics["protocol"].ne(""), COLUMNS]
-    return stated.drop_duplicates().sort_values(COLUMNS, kind="stable").reset_index(drop=True)
 
 
 def merged(protocols: Iterable[str]) -> str:
@@ -32,11 +24,10 @@ def spanned(values: tuple[int, ...]) -> str:
     return str(values[0]) if len(set(values)) == 1 else f"{min(values)} to {max(values)}"
 
 
-def of_metrics(metrics: pd.DataFrame) -> dict[str, str]:
-    """The protocol of each metric that has one, from the rows of one data set; bare ids only."""
-    frame = protocols_frame(metrics)
-    bare = frame[~frame["metric"].str.contains("@")]
-    return {str(metric): merged(group["protocol"]) for metric, group in bare.groupby("metric", sort=False)}
+def of_metrics(protocols: pd.DataFrame) -> dict[str, str]:
+    """The protocol of each metric that has one, from the rows of one data set in ``protocols.csv``; bare ids only."""
+    bare = protocols[~protocols["metric"].str.contains("@")]
+    return {str(metric): merged(dict.fromkeys(group["protocol"])) for metric, group in bare.groupby("metric", sort=False)}
 
 
 def sharing(texts: dict[str, str]) -> dict[str, list[str]]:

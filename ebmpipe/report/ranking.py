@@ -218,7 +218,9 @@ def headline_of(rows: list[Row], infos: dict[str, MetricInfo]) -> str | None:
     return next((name for name in candidates if 2 * held[name] >= len(competing)), candidates[0] if candidates else None)
 
 
-def compare_one(dataset: str, metrics: pd.DataFrame, compute: pd.DataFrame, known: dict[str, MetricInfo]) -> Comparison:
+def compare_one(
+    dataset: str, metrics: pd.DataFrame, compute: pd.DataFrame, stated: dict[str, str], known: dict[str, MetricInfo]
+) -> Comparison:
     """Compare the labels of one data set. Of other sample sources (``metric@source``) one is kept, `source_beside`; none competes."""
     source = next(iter(compute["source"].dropna().mode()), "fresh")
     made = next(iter(compute.loc[compute["control"].isna(), "made"].dropna().mode()), None)
@@ -242,16 +244,21 @@ def compare_one(dataset: str, metrics: pd.DataFrame, compute: pd.DataFrame, know
         first = {"data": 0, None: 1 if row.competes else 2, "noise": 3}[row.control]
         return first, value is None, cell.mean is None, (-1 if better == "higher" else 1) * (value or 0.0)
 
-    stated = of_metrics(metrics)
     protocols = {name: stated[name] for name in names if name in stated}
     ordered = tuple(sorted(rows, key=order))
     return Comparison(dataset, {name: infos[name] for name in names}, headline, ordered, source, made, protocols)
 
 
-def compare(metrics: pd.DataFrame, compute: pd.DataFrame) -> list[Comparison]:
-    """Compare the labels of every data set, from the tables ``metrics.csv`` and ``compute.csv``."""
+def compare(metrics: pd.DataFrame, compute: pd.DataFrame, protocols: pd.DataFrame | None = None) -> list[Comparison]:
+    """Compare the labels of every data set, from the tables ``metrics.csv``, ``compute.csv`` and ``protocols.csv``."""
     known = known_metrics()
     return [
-        compare_one(dataset, metrics[metrics["dataset"] == dataset], compute[compute["dataset"] == dataset], known)
+        compare_one(
+            dataset,
+            metrics[metrics["dataset"] == dataset],
+            compute[compute["dataset"] == dataset],
+            {} if protocols is None else of_metrics(protocols[protocols["dataset"] == dataset]),
+            known,
+        )
         for dataset in dict.fromkeys(compute["dataset"])
     ]

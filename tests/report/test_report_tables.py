@@ -45,7 +45,7 @@ def bold(found: ranking.Comparison, metric: str) -> list[str]:
 
 def test_metrics_are_tidy(collected: tuple[Path, Any], world: World) -> None:
     frame = pd.read_csv(collected[0] / "metrics.csv")
-    assert list(frame) == ["dataset", "method", "seed", "metric", "value", "stderr", "n", "status", "unit", "protocol"]
+    assert list(frame) == ["dataset", "method", "seed", "metric", "value", "stderr", "n", "status", "unit"]
     assert not frame.duplicated(KEY).any()
     assert set(zip(frame["dataset"], frame["method"], frame["seed"], strict=True)) == {
         (run.dataset, run.label, run.seed) for run in all_runs(*world)

@@ -86,6 +86,7 @@ rule overview_figure:
     input:
         metrics=f"{RESULTS}/tables/metrics.csv",
         compute=f"{RESULTS}/tables/compute.csv",
+        protocols=f"{RESULTS}/tables/protocols.csv",
     output:
         png=report(
             f"{RESULTS}/figures/overview/{{figure}}.png",
@@ -117,6 +118,7 @@ rule overview:
     input:
         metrics=f"{RESULTS}/tables/metrics.csv",
         compute=f"{RESULTS}/tables/compute.csv",
+        protocols=f"{RESULTS}/tables/protocols.csv",
         picture=f"{RESULTS}/figures/overview/summary.png",
     output:
         f"{RESULTS}/report/overview.rst",
