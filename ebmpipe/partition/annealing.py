@@ -112,8 +112,8 @@ def tried(bridge: Bridge, ladder: Ladder, kernel: Kernel, n: int, generator: tor
     The thermodynamic length foresees the variance only of chains that forget all between two levels.
     """
     trial, _ = forward(bridge, ladder, kernel, 1, n, generator)
-    # Of weights whose logarithms are normal, the effective share is exp(-variance).
-    found = -math.log(max(trial.ess, 1 / n))
+    # Of weights whose logarithms are normal, the effective share is exp(-variance). What is zero, no number of levels makes more.
+    found = -math.log(max(trial.ess, 1 / n) / max(trial.alive, 1 / n))
     if found <= variance:
         return ladder
     return ladder.refined(min(math.ceil(ladder.levels * found / variance), most))

@@ -22,6 +22,7 @@ class Estimate:
         repeats: log Z of each repeat.
         gradient_evaluations: input gradients that it took.
         acceptance: mean acceptance of the transitions; None where there are none.
+        alive: share of the weights that are not zero.
     """
 
     log_z: float
@@ -30,6 +31,7 @@ class Estimate:
     repeats: tuple[float, ...]
     gradient_evaluations: int
     acceptance: float | None = None
+    alive: float = 1.0
 
 
 def log_mean_exp(values: Tensor) -> Tensor:
@@ -74,7 +76,8 @@ def combined(banked: Tensor, log_weights: Tensor, sign: int, cost: int, acceptan
     each = banked + log_mean_exp(log_weights)
     whole, error = pooled(each)
     ess = float(effective(log_weights).mean())
-    return Estimate(sign * float(whole), float(error), ess, tuple((sign * each).tolist()), cost, acceptance)
+    alive = float((log_weights > -math.inf).double().mean())
+    return Estimate(sign * float(whole), float(error), ess, tuple((sign * each).tolist()), cost, acceptance, alive)
 
 
 @torch.no_grad()

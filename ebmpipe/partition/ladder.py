@@ -144,8 +144,14 @@ def evenly_spaced(
 
 
 def next_level(excess: Tensor, weights: Tensor, beta: float) -> float:
-    """The β, at most 1, at which the increments leave `SHARE` of the weighted chains effective (Zhou, Johansen & Aston 2016, eq. 17)."""
-    shares = torch.log_softmax(weights, 0)
+    """The β, at most 1, at which the increments leave `SHARE` of the weighted chains effective (Zhou, Johansen & Aston 2016, eq. 17).
+
+    Chains where the density is zero are lost at any β > 0, however small: it is the others that are counted.
+    """
+    alive = excess < math.inf
+    if not alive.any():
+        raise NoPath("the density is zero wherever the base puts chains")
+    shares, excess = torch.log_softmax(weights[alive], 0), excess[alive]
 
     def conditional(to: float) -> float:
         change = (beta - to) * excess
@@ -165,10 +171,9 @@ def next_level(excess: Tensor, weights: Tensor, beta: float) -> float:
 
 
 def spread(excess: Tensor, weights: Tensor) -> float:
-    """Weighted standard deviation of E₁ - E₀; chains of weight zero have none."""
-    shares = torch.softmax(weights, 0)
-    kept = shares > 0
-    shares, values = shares[kept], excess[kept]
+    """Weighted standard deviation of E₁ - E₀ over chains that are not lost."""
+    kept = (weights > -math.inf) & (excess < math.inf)
+    shares, values = torch.softmax(weights[kept], 0), excess[kept]
     mean = (shares * values).sum()
     return float((shares * (values - mean).square()).sum().sqrt())
 

@@ -174,10 +174,15 @@ class Broken:
 def test_a_density_of_zero_is_one_and_no_number_is_none():
     bridge = Bridge(BASE, Broken(math.inf))
     half = TARGET.log_z + math.log(0.5 * (1 + math.erf(0.4 / 0.6 / math.sqrt(2))))
-    ladder = Ladder((0.0, *(i / 40 for i in range(1, 40)), 1.0), (0.5,) * 41, 1.0)
+    short = adapted_ladder(bridge, HMC(0.5, 3), 500, generator())
+    ladder = tried(bridge, short, HMC(0.5, 3), 500, generator(), 0.1, 1000)
+    assert ladder.levels < 4 * short.levels, "chains that are lost at once call for no further levels"
     estimate, x = forward(bridge, ladder, HMC(0.5, 3), 64, 200, generator())
     assert abs(estimate.log_z - half) < 4 * estimate.stderr < 0.1
     assert (x[:, 0] >= 0).all()
+    assert estimate.alive == pytest.approx(0.5 * (1 + math.erf(0.3 / 1.5 / math.sqrt(2))), abs=0.02), "what the base puts left of the line"
+    with pytest.raises(NoPath, match="zero wherever the base puts chains"):
+        adapted_ladder(Bridge(BASE, Gaussian(TARGET.mean, TARGET.sd, math.inf)), HMC(0.5, 3), 100, generator())
     for value in (math.nan, -math.inf):
         with pytest.raises(NoPath, match="not finite at"):
             adapted_ladder(Bridge(BASE, Broken(value)), HMC(0.5, 3), 100, generator())
