@@ -20,13 +20,16 @@ class TrueEnergy:
         self.density = density
 
     def __call__(self, x: Tensor) -> Tensor:
-        return torch.from_numpy(-self.density.log_density(x.detach().double().cpu().numpy())).to(x)
+        # A trajectory may leave for where doubles overflow; no kernel enters what is not finite there.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return torch.from_numpy(-self.density.log_density(x.detach().double().cpu().numpy())).to(x)
 
     def grad(self, x: Tensor) -> Tensor:
         """-∇ log p, shape of ``x``; taken for zero where the density has edges. Kernels that accept or reject stay exact with any."""
         if self.density.edges:
             return torch.zeros_like(x)
-        return torch.from_numpy(-self.density.score(x.detach().double().cpu().numpy())).to(x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return torch.from_numpy(-self.density.score(x.detach().double().cpu().numpy())).to(x)
 
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Both."""
