@@ -186,10 +186,13 @@ def evaluation_of(
     spaces = load_spaces(config.features, data.spec, features)
     # The reference must not depend on the run's seed, or methods would be compared with different data.
     test, train, validation = (data.view(split, "evaluation", split) for split in ("test", "train", "validation"))
-    noisy = None
-    if scored.smooth:
-        clean = torch.from_numpy(np.asarray(test, dtype=np.float32))
-        noisy = scored.smooth(clean, torch_generator(0, "evaluation", "smoothed")).numpy()
+    smooth = scored.smooth
+
+    def smoothed(part: slice) -> np.ndarray:
+        assert smooth is not None
+        clean = torch.from_numpy(np.asarray(test[part], dtype=np.float32))
+        return np.asarray(smooth(clean, torch_generator(0, "evaluation", "smoothed", part.start)))
+
     return Evaluation(
         spec=data.spec,
         test=test,
@@ -201,7 +204,7 @@ def evaluation_of(
         log_unnormalised=None if scored.energy is None else log_unnormalised(scored.energy, device),
         score=score_of(scored, device),
         bracket=bracketed(scored, lambda: load_base(flow, data, config.partition.base_noise), config.partition, device),
-        smoothed=noisy,
+        smoothed=smoothed if smooth else None,
         log_partition=scored.log_partition,
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
         feature_spaces=spaces,

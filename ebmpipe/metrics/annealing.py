@@ -85,7 +85,7 @@ class Annealing(Metric):
     def likelihoods(self, found: Bracket, evaluation: Evaluation) -> Iterator[Measurement]:
         """Those of the test split, claimed at the end of log Z that makes them worse; intervals where the ends are far apart."""
         assert evaluation.log_unnormalised is not None
-        energies = -energies_of(evaluation.log_unnormalised, evaluation.test)
+        energies = -energies_of(evaluation.log_unnormalised, evaluation.test.__getitem__, len(evaluation.test))
         if lost := int((~np.isfinite(energies)).sum()):
             reason = f"not available: the model gives zero density to {lost} of {len(energies)} test examples"
             yield from (self._missing(metric, reason) for metric in self.reports(evaluation) if metric.startswith(("nll", "bits")))
@@ -102,7 +102,7 @@ class Annealing(Metric):
             protocol += f"; {evaluation.spec.levels} levels, uniformly dequantised into [-1, 1)"
             yield from self.claimed("bits_per_dim", ends, len(energies), error * scale, wide, protocol)
         if evaluation.smoothed is not None:
-            mean, error = mean_and_error(-energies_of(evaluation.log_unnormalised, evaluation.smoothed))
+            mean, error = mean_and_error(-energies_of(evaluation.log_unnormalised, evaluation.smoothed, len(energies)))
             yield self.measured("nll", mean + max(found.lower, found.upper), len(energies), error).at("smoothed")
 
     def claimed(self, metric: str, ends: tuple[float, float], n: int, error: float, wide: bool, protocol: str) -> Iterator[Measurement]:
@@ -120,6 +120,6 @@ def renamed(row: Measurement, unit: str) -> Measurement:
     return replace(row, unit=unit)
 
 
-def energies_of(log_unnormalised: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-    """-E of a split, (n,), in parts."""
-    return np.concatenate([log_unnormalised(np.asarray(x[part])) for part in chunks(len(x), CHUNK)])
+def energies_of(log_unnormalised: Callable[[np.ndarray], np.ndarray], part_of: Callable[[slice], np.ndarray], n: int) -> np.ndarray:
+    """-E of ``n`` examples that are made in parts, (n,)."""
+    return np.concatenate([log_unnormalised(np.asarray(part_of(part))) for part in chunks(n, CHUNK)])

@@ -71,7 +71,7 @@ class Evaluation:
         score: (n, *event) -> (n, *event), -∇E, float64; None if the run has no energy.
         bracket: estimates log Z of that energy by annealing; raises `NotAvailable` where there is no path to it. None if the run has no
             energy.
-        smoothed: the test split with the Gaussian noise that the energy allows for, (n, *event); None if it allows for none.
+        smoothed: slice -> that part of the test split with the Gaussian noise that the energy allows for; None if it allows for none.
         log_partition: log Z of that energy in nats as training estimated it, and its standard error; None if it did not.
         density: the true density, if the data set has one.
         feature_spaces: the feature networks of images, the primary one first; none for vectors.
@@ -92,7 +92,7 @@ class Evaluation:
     log_unnormalised: Callable[[np.ndarray], np.ndarray] | None = None
     score: Callable[[np.ndarray], np.ndarray] | None = None
     bracket: Callable[[], Bracket] | None = None
-    smoothed: np.ndarray | None = None
+    smoothed: Callable[[slice], np.ndarray] | None = None
     log_partition: tuple[float, float] | None = None
     density: Density | None = None
     feature_spaces: tuple[FeatureSpace, ...] = ()

@@ -103,7 +103,7 @@ def test_an_energy_that_allows_for_noise_is_also_asked_about_noisy_data(pictures
         return np.asarray(-(x**2).reshape(len(x), -1).sum(axis=1) / 2)
 
     noisy = np.asarray(pictures().test) + 0.5
-    rows = measured(pictures(log_unnormalised=bowl, bracket=lambda: bracket_about(1.0), smoothed=noisy))
+    rows = measured(pictures(log_unnormalised=bowl, bracket=lambda: bracket_about(1.0), smoothed=lambda part: noisy[part]))
     assert rows["nll@smoothed"].value == pytest.approx(-bowl(noisy).mean() + bracket_about(1.0).upper)
     assert "nll@smoothed" not in measured(pictures(log_unnormalised=bowl, bracket=lambda: bracket_about(1.0)))
 

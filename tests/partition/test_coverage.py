@@ -29,16 +29,16 @@ THIRDS = torch.tensor([0.1, 0.2, 0.7])
 GAUSS, WIDE = GaussianLaw, 1.4
 #: Base, energy, kernel, variance of log w, chains of a repeat, widest median.
 CASES = {
-    "gaussian-2": (GAUSS((2,), 0.0, WIDE), Gaussian(uneven((2,), -0.4, 0.4), uneven((2,), 0.6, 1.1)), HMC(0.5, 3), 0.03, 8, 0.05),
-    "gaussian-10": (GAUSS((10,), 0.0, WIDE), Gaussian(uneven((10,), -0.3, 0.3), uneven((10,), 0.9, 1.1)), HMC(0.5, 3), 0.03, 8, 0.05),
-    "gaussian-64": (GAUSS((64,), 0.0, WIDE), Gaussian(uneven((64,), -0.2, 0.2), uneven((64,), 0.9, 1.1)), HMC(0.5, 3), 0.35, 8, 0.2),
+    "gaussian-2": (GAUSS((2,), 0.0, WIDE), Gaussian(uneven((2,), -0.4, 0.4), uneven((2,), 0.6, 1.1)), HMC(0.5, 3), 0.03, 10, 0.05),
+    "gaussian-10": (GAUSS((10,), 0.0, WIDE), Gaussian(uneven((10,), -0.3, 0.3), uneven((10,), 0.9, 1.1)), HMC(0.5, 3), 0.03, 10, 0.05),
+    "gaussian-64": (GAUSS((64,), 0.0, WIDE), Gaussian(uneven((64,), -0.2, 0.2), uneven((64,), 0.9, 1.1)), HMC(0.5, 3), 0.35, 10, 0.2),
     "gaussian-image": (
-        GAUSS((1, 8, 8), 0.0, WIDE), Gaussian(uneven((1, 8, 8), -0.2, 0.2), uneven((1, 8, 8), 0.9, 1.1)), MALA(0.5), 0.35, 8, 0.2,
+        GAUSS((1, 8, 8), 0.0, WIDE), Gaussian(uneven((1, 8, 8), -0.2, 0.2), uneven((1, 8, 8), 0.9, 1.1)), MALA(0.5), 0.35, 10, 0.2,
     ),
-    "mixture-2": (GAUSS((2,), 0.0, WIDE), Mixture(centres(3, 2, 1.2), THIRDS, 0.5), HMC(0.3, 3), 0.03, 8, 0.05),
-    "mixture-10": (GAUSS((10,), 0.0, 1.2), Mixture(centres(3, 10, 0.4), THIRDS, 0.8), MALA(0.5), 0.03, 8, 0.05),
-    "mixture-64": (GAUSS((64,), 0.0, 1.2), Mixture(centres(3, 64, 0.2), THIRDS, 0.9), HMC(0.5, 3), 0.35, 8, 0.2),
-    "box-10": (UniformLaw((10,), Box(-1.0, 1.0)), Boxed(uneven((10,), 0.3, 0.9)), HMC(0.5, 3), 0.03, 8, 0.05),
+    "mixture-2": (GAUSS((2,), 0.0, WIDE), Mixture(centres(3, 2, 1.2), THIRDS, 0.5), HMC(0.3, 3), 0.03, 10, 0.05),
+    "mixture-10": (GAUSS((10,), 0.0, 1.2), Mixture(centres(3, 10, 0.4), THIRDS, 0.8), MALA(0.5), 0.03, 10, 0.05),
+    "mixture-64": (GAUSS((64,), 0.0, 1.2), Mixture(centres(3, 64, 0.2), THIRDS, 0.9), HMC(0.5, 3), 0.35, 10, 0.2),
+    "box-10": (UniformLaw((10,), Box(-1.0, 1.0)), Boxed(uneven((10,), 0.3, 0.9)), HMC(0.5, 3), 0.03, 10, 0.05),
 }  # fmt: skip
 
 
