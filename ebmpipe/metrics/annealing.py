@@ -91,10 +91,9 @@ class Annealing(Metric):
             yield from (self._missing(metric, reason) for metric in self.reports(evaluation) if metric.startswith(("nll", "bits")))
             return
         mean, error = mean_and_error(energies)
-        # The ends keep their names where they have crossed: the worse of the two is claimed whatever it is called.
-        optimistic, pessimistic = sorted((mean + found.lower, mean + found.upper))
+        optimistic, pessimistic = (mean + end for end in found.extremes)
         wide = (pessimistic - optimistic) / (evaluation.spec.dimension * log(2)) > found.widest
-        protocol = f"log Z by annealing from {found.base}, {'' if found.exact else 'no '}bound above"
+        protocol = f"log Z by annealing from {found.base} and back from {found.starts}, {'' if found.exact else 'no '}bound above"
         yield from self.claimed("nll", (optimistic, pessimistic), len(energies), error, wide, protocol)
         if evaluation.spec.levels is not None:
             scale, shift = 1 / (evaluation.spec.dimension * log(2)), log2(evaluation.spec.levels / 2)
@@ -103,7 +102,7 @@ class Annealing(Metric):
             yield from self.claimed("bits_per_dim", ends, len(energies), error * scale, wide, protocol)
         if evaluation.smoothed is not None:
             mean, error = mean_and_error(-energies_of(evaluation.log_unnormalised, evaluation.smoothed, len(energies)))
-            yield self.measured("nll", mean + max(found.lower, found.upper), len(energies), error).at("smoothed")
+            yield self.measured("nll", mean + found.extremes[1], len(energies), error).at("smoothed")
 
     def claimed(self, metric: str, ends: tuple[float, float], n: int, error: float, wide: bool, protocol: str) -> Iterator[Measurement]:
         """A likelihood and its two ends; where they are too far apart, an interval in place of a number."""

@@ -35,6 +35,7 @@ class Bracket:
         exact: whether the samples are exact, so that the upper end is a bound.
         base: the law that annealing begins at, in words.
         widest: bits per dimension between the ends from which on likelihoods are intervals.
+        starts: where the way back began, in words.
     """
 
     forward: Estimate
@@ -45,6 +46,7 @@ class Bracket:
     exact: bool
     base: str
     widest: float
+    starts: str = "samples of the model"
 
     @property
     def lower(self) -> float:
@@ -55,6 +57,16 @@ class Bracket:
     def upper(self) -> float:
         """The backward estimate and two standard errors."""
         return self.backward.log_z + ERRORS * self.backward.stderr
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """The least and the greatest log Z within two standard errors of either estimate, however they lie to each other.
+
+        Where the ends have crossed, which shows that the samples are not the model's, the gap between them vouches for nothing: the forward
+        estimate is too low on average, so that what lies below it cannot be the pessimistic end.
+        """
+        ends = [each.log_z + sign * ERRORS * each.stderr for each in (self.forward, self.backward) for sign in (-1, 1)]
+        return min(ends), max(ends)
 
     @property
     def estimates(self) -> dict[str, Estimate]:
@@ -127,4 +139,5 @@ def bracket(
     starts = ends if samples is None else drawn(samples, repeats * n, generator)
     starts, _ = run(kernel.with_step_size(ladder.step_size(ladder.levels)), energy, starts, config.warm_up, generator)
     back = backward(bridge, ladder, kernel, starts, repeats, generator)
-    return Bracket(there, back, smc, plain, ladder.levels, exact, name, config.widest)
+    begun = "where the way there ended" if samples is None else "samples of the model"
+    return Bracket(there, back, smc, plain, ladder.levels, exact, name, config.widest, begun)

@@ -18,7 +18,7 @@ class Estimate:
     Attributes:
         log_z: in nats.
         stderr: its standard error, over repeats.
-        ess: effective sample size of the weights as a fraction of their number, (Σw)²/(n Σw²); mean over repeats.
+        ess: effective sample size of the weights as a fraction of their number, (Σw)²/(n Σw²), all repeats together.
         repeats: log Z of each repeat.
         gradient_evaluations: input gradients that it took.
         acceptance: mean acceptance of the transitions; None where there are none.
@@ -75,7 +75,7 @@ def combined(banked: Tensor, log_weights: Tensor, sign: int, cost: int, acceptan
     """
     each = banked + log_mean_exp(log_weights)
     whole, error = pooled(each)
-    ess = float(effective(log_weights).mean())
+    ess = float(effective((banked[:, None] + log_weights).flatten()))
     alive = float((log_weights > -math.inf).double().mean())
     return Estimate(sign * float(whole), float(error), ess, tuple((sign * each).tolist()), cost, acceptance, alive)
 
