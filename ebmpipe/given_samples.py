@@ -11,6 +11,8 @@ import numpy as np
 from ebmpipe.data.prepared import to_model_space
 from ebmpipe.spec import DataSpec
 
+#: Values all so near to a grey level, in levels, are levels.
+ON_LEVEL = 1e-4
 #: What the numbers of an image may be in: model space, [0, 1], or integer grey levels.
 Range = Literal["model", "unit", "levels"]
 RANGES: tuple[str, ...] = get_args(Range)
@@ -75,16 +77,21 @@ def _in_model_space(x: np.ndarray, path: Path, spec: DataSpec, given: str | None
         return np.asarray(to_model_space(x.astype(np.float64), spec.levels, rng.random(x.shape)))
     if given == "levels":
         raise ValueError(f"{path}: --range levels is for whole numbers, and these are not all whole")
-    if given == "unit":
-        if low < 0 or high > 1:
-            raise ValueError(f"{path} has values from {low:g} to {high:g}: --range unit is for values from 0 to 1")
-        return 2 * x.astype(np.float64) - 1
+    if given == "unit" and (low < 0 or high > 1):
+        raise ValueError(f"{path} has values from {low:g} to {high:g}: --range unit is for values from 0 to 1")
     if given is None and (low >= 0 or max(-low, high) > FAR):
         raise ValueError(
             f"{path} has values from {low:g} to {high:g}, and model space is [-1, 1], give or take what a model puts outside: "
             f"say --range unit for values in [0, 1], levels for 0 to {spec.levels - 1}, or model if they are meant as they are"
         )
-    return x.astype(np.float64)
+    x = 2 * x.astype(np.float64) - 1 if given == "unit" else x.astype(np.float64)
+    steps = (x + 1) / 2 * (spec.levels - 1)
+    if np.abs(steps - np.rint(steps)).max() < ON_LEVEL:
+        raise ValueError(
+            f"{path} holds grey levels as floating-point numbers, but the data are dequantised, and noise in them alone would tell them "
+            f"apart: give integers from 0 to {spec.levels - 1}, which are dequantised likewise"
+        )
+    return x
 
 
 def _array(path: Path, key: str | None) -> np.ndarray:

@@ -154,3 +154,13 @@ def test_files_that_do_not_say_what_is_meant(tmp_path: Path) -> None:
         read(tmp_path / "x.csv", PLANE)
     with pytest.raises(ValueError, match=r"a \.csv holds vectors, and digits is images"):
         read(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("given", ["unit", None])
+def test_levels_as_floating_point_numbers_are_no_dequantised_images(tmp_path, given):
+    spec = DataSpec("digits", "images", (1, 8, 8), -0.4, 0.7, 17, 10, None, tmp_path)
+    levels = np.random.default_rng(0).integers(0, 17, (20, 1, 8, 8))
+    unit = levels / 16
+    np.save(tmp_path / "x.npy", unit if given else 2 * unit - 1)
+    with pytest.raises(ValueError, match=r"holds grey levels as floating-point numbers.*give integers from 0 to 16"):
+        read_samples(tmp_path / "x.npy", spec, given, None, np.random.default_rng(1))
