@@ -39,6 +39,8 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except Unwritable:
+        raise  # another file, which was being written meanwhile
     except OSError as error:
         reason = error.strerror or error
         raise Unwritable(f"{path} cannot be written ({reason}); free space or name another folder, then run it again") from error

@@ -18,7 +18,7 @@ from ebmpipe.preparing import prepare
 
 CARD = {
     *("name", "title", "kind", "shape", "revision", "source", "licence", "levels", "classes", "counts", "range", "mean", "std"),
-    *("entropy", "entropy_method", "log_density_error", "data_sha256", "array_sha256", "transformations", "duplicates"),
+    *("entropy", "entropy_method", "log_density_error", "data_sha256", "array_sha256", "transformations", "duplicates", "remarks"),
 }
 
 #: Revision, and the mean of the first hundred examples of train and of test as stored. When these change, the revision must.
@@ -51,9 +51,8 @@ def dataset(name: str) -> DataSet:
 def raw(dataset: DataSet) -> Path | None:
     """The folder of raw data; without the files that a data set needs, its tests are skipped."""
     folder = Path(os.environ["EBMPIPE_DATA_DIR"]) if "EBMPIPE_DATA_DIR" in os.environ else None
-    for file in dataset.raw_files:
-        if not any((place / (file + ending)).is_file() for place in dataset.folders(folder) for ending in ("", ".gz")):
-            pytest.skip(f"{dataset.name}: {file} is not at hand; set EBMPIPE_DATA_DIR to the folder of raw data")
+    if dataset.raw_choices and not dataset.raw_found(folder):
+        pytest.skip(f"{dataset.name}: its raw files are not at hand; set EBMPIPE_DATA_DIR to the folder of raw data")
     return folder
 
 
@@ -80,22 +79,24 @@ def test_splits_are_fixed_and_read_back(name: str, dataset: DataSet, folder: Pat
     for split in SPLITS:
         np.testing.assert_array_equal(first[split], again[split])
         np.testing.assert_array_equal(first[split], prepared.split(split))
-        assert first[split].shape == (dataset.sizes[split], *dataset.shape)
+        assert first[split].shape == (dataset.sizes_found(raw)[split], *dataset.shape)
         assert first[split].dtype == (np.float32 if dataset.levels is None else np.uint8)
         if dataset.classes:
             labels = prepared.labels(split)
             np.testing.assert_array_equal(first[f"{split}_labels"], labels)
             assert set(labels) == set(range(dataset.classes))
     rows = [{row.tobytes() for row in first[split]} for split in SPLITS]
-    assert len(rows[0] & rows[1]) + len((rows[0] | rows[1]) & rows[2]) <= dataset.duplicates
+    if dataset.duplicates is not None:
+        assert len(rows[0] & rows[1]) + len((rows[0] | rows[1]) & rows[2]) <= dataset.duplicates
 
 
-def test_card_is_complete_and_true(name: str, dataset: DataSet, folder: Path, card: dict[str, Any]) -> None:
+def test_card_is_complete_and_true(name: str, dataset: DataSet, raw: Path | None, folder: Path, card: dict[str, Any]) -> None:
     assert card.keys() == CARD
     prepared = Prepared(folder)
     assert card["name"] == name == prepared.spec.name
     assert prepared.spec.shape == dataset.shape and prepared.spec.folder == folder
-    assert card["counts"] == dataset.sizes
+    assert card["counts"] == dataset.sizes_found(raw)
+    assert card["remarks"] == dataset.remarks(raw)
     assert card["revision"] >= 1
     for key in ("title", "source", "licence", "transformations"):
         assert isinstance(card[key], str) and card[key]
