@@ -165,12 +165,18 @@ class ArrayFile:
             raise ValueError(f"{path} is no file of prepared arrays ({error})") from error
 
     def array(self, key: str) -> np.ndarray:
-        """The array ``key``, mapped: the system reads what is looked at, and forgets it when it needs the memory. Read-only."""
+        """The array ``key``, mapped: the system reads what is looked at, and forgets it when it needs the memory. Read-only.
+
+        Pages are private to this process: who gets round the array's own protection, as tensors on its memory can, alters what this
+        object shows and never the file, and is not killed for it.
+        """
         place = self.places[key]
         if not place.size:
             return np.empty(place.shape, place.dtype)
         # The plain view: slices of `numpy.memmap` itself carry a file name and an offset that are not theirs.
-        return np.memmap(self.path, place.dtype, "r", place.offset, place.shape).view(np.ndarray)
+        mapped = np.memmap(self.path, place.dtype, "c", place.offset, place.shape).view(np.ndarray)
+        mapped.flags.writeable = False
+        return mapped
 
     def chunks(self, key: str) -> Iterator[np.ndarray]:
         """The array ``key`` from its beginning to its end, copied in chunks of whole rows, of about `CHUNK` bytes."""

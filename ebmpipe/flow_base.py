@@ -32,7 +32,7 @@ def examples(data: Prepared, split: str, chosen: Tensor | None, noise: float, ge
     values = values if chosen is None else values[chosen]
     if data.spec.levels is not None:
         values = to_model_space(values, data.spec.levels, torch.rand(values.shape, generator=generator))
-    return values.float().add_(torch.randn(values.shape, generator=generator), alpha=noise)
+    return values.float().add(torch.randn(values.shape, generator=generator), alpha=noise)
 
 
 def nll(law: torch.nn.Module, data: Prepared, split: str, noise: float) -> float:

@@ -13,6 +13,7 @@ def shared(array: np.ndarray) -> Tensor:
     """A tensor on the memory of ``array``, which may be mapped and read-only: to be looked at, never written into.
 
     torch has no read-only tensors and warns of that. Rows that are taken by an index or a mask are copies and free to change.
+    `Tensor.float` of what is single precision already is no copy.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)

@@ -52,8 +52,8 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-#: Images that `Prepared.in_parts` makes at once where nothing else is said.
-TOGETHER = 1_024
+#: Numbers that `Prepared.in_parts` makes at once where nothing else is said.
+TOGETHER = 2**22
 
 
 class Prepared:
@@ -118,9 +118,10 @@ class Prepared:
             begin += len(part)
         return made
 
-    def in_parts(self, split: str, rng: np.random.Generator, together: int = TOGETHER) -> Iterator[np.ndarray]:
+    def in_parts(self, split: str, rng: np.random.Generator, together: int | None = None) -> Iterator[np.ndarray]:
         """What `model_space` gives, the same numbers, ``together`` examples at a time: so that a large split need not fit in memory."""
         values = self.split(split)
+        together = together or max(1, TOGETHER // self.spec.dimension)
         for start in range(0, len(values), together):
             part = values[start : start + together]
             if self.spec.levels is None:

@@ -11,6 +11,7 @@ import pytest
 
 from ebmpipe.array_file import ArrayFile, Part, write_parts
 from ebmpipe.files import read_arrays, write_arrays
+from ebmpipe.tensors import shared
 
 Arrays = dict[str, np.ndarray]
 RNG = np.random.default_rng(0)
@@ -83,6 +84,9 @@ def test_arrays_are_mapped_and_cannot_be_written(arrays: Arrays, tmp_path: Path,
         assert mapped.dtype == array.dtype
         with pytest.raises(ValueError, match="read-only"):
             mapped[0] = 0
+        before = (tmp_path / "file").read_bytes()
+        shared(file.array(key)).zero_()  # not to be done, but harmless
+        assert (tmp_path / "file").read_bytes() == before
         chunks = list(file.chunks(key))
         assert len(chunks) > 1 or array.nbytes <= 64
         np.testing.assert_array_equal(np.concatenate(chunks), array)

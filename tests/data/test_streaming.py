@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ebmpipe.array_file import Layout, Part
 from ebmpipe.data.base import SPLITS, DataSet
 from ebmpipe.data.prepared import Prepared, to_model_space
 from ebmpipe.files import write_arrays
+from ebmpipe.methods.base import build
 from ebmpipe.preparing import prepare
 
 #: A set that cannot be in memory at once where the limit holds: noise of a given size, made row by row. It is written to a file of its
@@ -158,6 +160,21 @@ def test_parts_in_model_space_are_the_numbers_of_the_whole(small: type[DataSet],
             plain = to_model_space(values, member.levels, np.random.default_rng(3).random(values.shape))
         np.testing.assert_array_equal(data.model_space("train", np.random.default_rng(3)), plain)
         np.testing.assert_array_equal(np.concatenate(list(data.in_parts("train", np.random.default_rng(3), 7))), plain)
+
+
+@pytest.mark.parametrize("n", [10, 40, 1000])
+def test_held_out_data_are_drawn_in_parts_as_from_the_whole(
+    n: int, small: type[DataSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ebmpipe.data.prepared.TOGETHER", 7 * 192)
+    for member in (small, Vectors):
+        with monkeypatch.context() as patched:
+            prepared(member, tmp_path / member.name, patched)
+        data = Prepared(tmp_path / member.name)
+        drawn = build("data", data.spec, {}, 0).sample(n, torch.Generator().manual_seed(5)).x
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(5))))
+        whole = data.model_space("validation", rng)
+        np.testing.assert_array_equal(drawn.numpy(), whole[rng.permutation(len(whole))[:n]].astype(np.float32))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says how much memory a process has used at most")
