@@ -103,6 +103,11 @@ class DataSet:
         return f"{absent} to be downloaded when prepared" if cls.mirrors else f"{absent} missing"
 
     @classmethod
+    def told(cls, raw: Path | None) -> str:
+        """`whereabouts` and `remarks` in a line."""
+        return "; ".join([cls.whereabouts(raw), *cls().remarks(raw)])
+
+    @classmethod
     def raw_found(cls, raw: Path | None) -> dict[str, Path]:
         """The first of `raw_choices` that is at hand whole, by name; empty if none is. A look at names only."""
         return at_hand(cls.raw_choices, cls.raw_folders, raw, cls.raw_endings)
