@@ -79,11 +79,9 @@ def members(path: Path, limits: Mapping[str, int]) -> Iterator[tuple[str, bytes]
             special file, or would lie elsewhere; or unpacks to more than the wanted members and `BESIDE`.
     """
     lacking, limit = set(limits), sum(limits.values()) + BESIDE
-    with (
-        readable(str(path)),
-        gzip.open(path) as stream,
-        tarfile.open(fileobj=Limited(cast(IO[bytes], stream), limit), mode="r|") as archive,
-    ):
+    with readable(str(path)), gzip.open(path) as stream:
+        # A stream that can do nothing but be read is all that tarfile needs here; there is nothing to close.
+        archive = tarfile.open(fileobj=cast(IO[bytes], Limited(cast(IO[bytes], stream), limit)), mode="r|")  # noqa: SIM115
         for member in archive:
             if reason := refusal(member, limits):
                 raise UnusableRawData(reason)

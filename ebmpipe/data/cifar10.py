@@ -19,8 +19,8 @@ from ebmpipe.data.splitting import Splitting, layout_of
 #: Bytes of an image: three planes of 32 rows of 32 pixels, red, green and blue.
 PIXELS = 3 * 32 * 32
 
-#: Bytes that a batch has for each image at most: in the Python version a label and a file name beside the pixels.
-RECORD = PIXELS + 100
+#: Bytes that a batch has at most, for each image, with a label and in the Python version a file name beside the pixels, and for itself.
+RECORD, BESIDE = PIXELS + 100, 1_000
 
 #: The five training batches and the test batch, as the binary and the Python version name them, in the source's order.
 BINARY = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
@@ -61,8 +61,7 @@ class CIFAR10(DataSet):
         "cifar10",
         "cifar-10-batches-bin",
         "cifar-10-batches-py",
-        "cifar10/cifar-10-batches-bin",
-        "cifar10/cifar-10-batches-py",
+        *(f"cifar10/{folder}" for folder in ("cifar-10-batches-bin", "cifar-10-batches-py")),
         ".",
     )
     mirrors = ("https://www.cs.toronto.edu/~kriz/",)
@@ -120,21 +119,26 @@ class CIFAR10(DataSet):
         Raises:
             UnusableRawData: if it cannot be had, or is not the published one.
         """
-        found = self.raw_found(raw) or dict.fromkeys(ARCHIVES)
-        archive = next(iter(found))
-        if archive not in ARCHIVES:
-            for name, path in found.items():
-                assert path is not None
-                try:
-                    yield name, checked(path.read_bytes(), self.checksums[name], str(path)), str(path)
-                except UnusableRawData as error:
-                    raise UnusableRawData(
-                        f"{error}; it is left as it is: replace it, or remove the batches to have them downloaded"
-                    ) from error
-            return
+        found = self.raw_found(raw)
+        archive = next((name for name in ARCHIVES if name in found or not found), None)
+        yield from self.loose(found) if archive is None else self.packed(archive, raw)
+
+    def loose(self, found: Mapping[str, Path]) -> Iterator[tuple[str, bytes, str]]:
+        """`files` that lie there one by one: name -> path. They are the user's, whichever folder they are in: nobody can download them."""
+        for name, path in found.items():
+            try:
+                content = checked(path.read_bytes(), self.checksums[name], str(path))
+            except UnusableRawData as error:
+                remedy = "it is left as it is: replace it, or remove the batches to have them downloaded"
+                raise UnusableRawData(f"{error}; {remedy}") from error
+            yield name, content, str(path)
+
+    def packed(self, archive: str, raw: Path | None) -> Iterator[tuple[str, bytes, str]]:
+        """`files` in an archive, which is downloaded where it is not at hand."""
         path = obtain(self, archive, raw, lambda path, source: checked_file(path, self.checksums[archive], source))
         folder, names = ARCHIVES[archive]
-        for member, content in members(path, dict.fromkeys((f"{folder}/{name}" for name in names), self.per_batch * RECORD + 2**10)):
+        limits = dict.fromkeys((f"{folder}/{name}" for name in names), self.per_batch * RECORD + BESIDE)
+        for member, content in members(path, limits):
             name, source = member.removeprefix(f"{folder}/"), f"{member} in {path}"
             yield name, checked(content, self.checksums[name], source), source
 

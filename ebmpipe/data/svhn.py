@@ -92,10 +92,11 @@ def read_mat(path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
         UnusableRawData: if it is no such file.
     """
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         found = loadmat(path, variable_names=["X", "y"])
-    except (OSError, ValueError, TypeError, NotImplementedError, zlib.error) as error:
+    except (MatReadError, OSError, ValueError, TypeError, IndexError, NotImplementedError, zlib.error) as error:
         raise UnusableRawData(f"{path} is no file of MATLAB's format 5 ({error})") from error
     for key, shape in (("X", (32, 32, 3, count)), ("y", (count, 1))):
         array = found.get(key)
