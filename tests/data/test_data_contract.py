@@ -23,6 +23,7 @@ CARD = {
 
 #: Revision, and the mean of the first hundred examples of train and of test as stored. When these change, the revision must.
 GOLDEN = {
+    "cifar10, in part": (1, 118.135895, 119.681663),
     "checkerboard": (1, -0.118475, -0.141723),
     "digits": (1, 4.936719, 4.954844),
     "eight_gaussians": (1, 0.044239, -0.159292),
@@ -109,13 +110,18 @@ def test_card_is_complete_and_true(name: str, dataset: DataSet, raw: Path | None
 
 
 def test_mean_and_scale_are_those_of_model_space(folder: Path, card: dict[str, Any]) -> None:
-    x = Prepared(folder).model_space("train", np.random.default_rng(0))
-    assert x.dtype == np.float64
-    noise = 0 if card["levels"] is None else 2 / card["levels"]
-    assert x.mean() == pytest.approx(card["mean"], abs=noise * 4 / np.sqrt(12 * x.size) + 1e-9)
-    assert x.std() == pytest.approx(card["std"], rel=1e-9 if card["levels"] is None else 4 * noise / np.sqrt(x.size))
-    if card["levels"] is not None:
-        assert x.min() >= -1 and x.max() < 1
+    prepared = Prepared(folder)
+    size, noise = prepared.split("train").size, 0 if card["levels"] is None else 2 / card["levels"]
+    total = squares = 0.0
+    for part in prepared.in_parts("train", np.random.default_rng(0)):  # a colour set takes gigabytes at once
+        assert part.dtype == np.float64
+        total, squares = total + part.sum(), squares + np.square(part - card["mean"]).sum()
+        if card["levels"] is not None:
+            assert part.min() >= -1 and part.max() < 1
+    mean = total / size
+    assert mean == pytest.approx(card["mean"], abs=noise * 4 / np.sqrt(12 * size) + 1e-9)
+    std = np.sqrt(squares / size - (mean - card["mean"]) ** 2)
+    assert std == pytest.approx(card["std"], rel=1e-9 if card["levels"] is None else 4 * noise / np.sqrt(size))
 
 
 def test_preparing_again_gives_the_same_bytes(name: str, folder: Path, raw: Path | None, tmp_path: Path) -> None:
@@ -125,6 +131,9 @@ def test_preparing_again_gives_the_same_bytes(name: str, folder: Path, raw: Path
 
 
 def test_changed_arrays_bump_the_revision(name: str, dataset: DataSet, raw: Path | None) -> None:
+    known = name if dataset.sizes_found(raw) == dataset.sizes else f"{name}, in part"
+    if known not in GOLDEN:
+        pytest.skip(f"{known} was never run on its original here: put its numbers into GOLDEN")
     arrays = dataset.arrays(raw)
     means = [arrays[split][:100].astype(np.float64).mean() for split in ("train", "test")]
-    assert (dataset.revision, *means) == pytest.approx(GOLDEN[name], abs=1e-6)
+    assert (dataset.revision, *means) == pytest.approx(GOLDEN[known], abs=1e-6)
