@@ -31,8 +31,19 @@ Rows = slice | np.ndarray
 #: Name of an array, rows of it, and what stands there.
 Part = tuple[str, Rows, np.ndarray]
 
+#: Is told the name of an array and the number of its rows that are done.
+Told = Callable[[str, int], None]
+
 #: Bytes that are read at once.
 CHUNK = 2**23
+
+
+class BadParts(ValueError):
+    """Parts do not make up the arrays that were announced; the message says which and how."""
+
+
+def silent(key: str, rows: int) -> None:
+    """Nothing is shown."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,7 @@ def write(file: FileIO, content: memoryview, offset: int) -> None:
         content, offset = content[taken:], offset + taken
 
 
-def write_parts(path: Path, layout: Layout, parts: Iterator[Part], told: Callable[[str, int], None] = lambda key, rows: None) -> None:
+def write_parts(path: Path, layout: Layout, parts: Iterator[Part], told: Told = silent) -> None:
     """Fill the file ``path`` with ``parts``, each as it comes.
 
     Args:
@@ -93,7 +104,7 @@ def write_parts(path: Path, layout: Layout, parts: Iterator[Part], told: Callabl
         told: called after each part with the name of its array and the number of its rows.
 
     Raises:
-        ValueError: if a part does not fit the layout, or a row is given twice or not at all.
+        BadParts: if a part does not fit the layout, or a row is given twice or not at all.
         OSError: if the disk does not take it.
     """
     begin, places = head(layout)
@@ -103,23 +114,23 @@ def write_parts(path: Path, layout: Layout, parts: Iterator[Part], told: Callabl
         write(file, memoryview(begin), 0)
         for key, rows, values in parts:
             if key not in places:
-                raise ValueError(f"there is a part of {key!r}, which is none of {', '.join(sorted(places))}")
+                raise BadParts(f"there is a part of {key!r}, which is none of {', '.join(sorted(places))}")
             place = places[key]
             try:
                 positions = np.arange(place.shape[0])[rows]
             except IndexError as error:
-                raise ValueError(f"{key} has no such rows ({error})") from error
+                raise BadParts(f"{key} has no such rows ({error})") from error
             if values.shape != (len(positions), *place.shape[1:]) or values.dtype != place.dtype:
                 expected = f"{place.dtype} of shape {(len(positions), *place.shape[1:])}"
-                raise ValueError(f"a part of {key} is {values.dtype} of shape {values.shape}, not {expected}")
+                raise BadParts(f"a part of {key} is {values.dtype} of shape {values.shape}, not {expected}")
             if given[key][positions].any() or len(np.unique(positions)) < len(positions):
-                raise ValueError(f"some rows of {key} are given twice")
+                raise BadParts(f"some rows of {key} are given twice")
             given[key][positions] = True
             write_rows(file, place, positions, values)
             told(key, len(positions))
     for key, there in given.items():
         if not there.all():
-            raise ValueError(f"{np.count_nonzero(~there)} rows of {key} are not given, the first being {int(np.argmin(there))}")
+            raise BadParts(f"{np.count_nonzero(~there)} rows of {key} are not given, the first being {int(np.argmin(there))}")
 
 
 def write_rows(file: FileIO, place: Place, positions: np.ndarray, values: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""What `ebmpipe prepare` says of a data set's arrays, and what it holds against them; both go through the file in chunks."""
+"""What `ebmpipe prepare` says of a data set's arrays, and what it holds against them; in one pass through the file, in chunks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ebmpipe.array_file import ArrayFile, Layout
+from ebmpipe.array_file import ArrayFile, Layout, Told, silent
 from ebmpipe.data.base import SPLITS, DataSet, Density
 from ebmpipe.data.prepared import to_model_space
 
@@ -63,65 +63,81 @@ class Summary:
         least: its least value.
         most: its greatest.
         not_finite: how many values are not finite.
+        levels: of bytes, how often each of the 256 values stands there; else empty.
+        digests: of images, one of each; else empty.
     """
 
     sha256: str
     least: float
     most: float
     not_finite: int
+    levels: np.ndarray
+    digests: list[bytes]
 
 
-def summarise(file: ArrayFile, key: str) -> Summary:
-    """Go through one array once."""
+def summarise(file: ArrayFile, key: str, told: Told = silent) -> Summary:
+    """Go through one array once, and tell of every chunk."""
     sha256, least, most, not_finite = hashlib.sha256(), np.inf, -np.inf, 0
+    levels, digests = np.zeros(256, np.int64), []
+    bytewise, events = file.places[key].dtype == np.uint8, key in SPLITS
     for chunk in file.chunks(key):
         sha256.update(chunk.reshape(-1).view(np.uint8).data)
-        not_finite += int(np.count_nonzero(~np.isfinite(chunk))) if chunk.dtype.kind == "f" else 0
+        if bytewise:
+            levels += np.bincount(chunk.reshape(-1), minlength=256)
+            digests += [hashlib.blake2b(image, digest_size=16).digest() for image in chunk] if events else []
+        elif chunk.dtype.kind == "f":
+            not_finite += int(np.count_nonzero(~np.isfinite(chunk)))
         least, most = min(least, chunk.min()), max(most, chunk.max())
-    return Summary(sha256.hexdigest(), float(least), float(most), not_finite)
+        told(key, len(chunk))
+    return Summary(sha256.hexdigest(), float(least), float(most), not_finite, levels, digests)
 
 
-def repeats(file: ArrayFile) -> int:
+def repeats(found: Mapping[str, Summary]) -> int:
     """Number of images of a later split that are identical to one of an earlier split."""
     seen: set[bytes] = set()
     count = 0
     for split in SPLITS:
-        digests = [hashlib.blake2b(image, digest_size=16).digest() for chunk in file.chunks(split) for image in chunk]
-        count += sum(digest in seen for digest in digests)
-        seen.update(digests)
+        count += sum(digest in seen for digest in found[split].digests)
+        seen.update(found[split].digests)
     return count
 
 
-def mean_and_std(file: ArrayFile, levels: int | None) -> tuple[float, float]:
-    """Mean and standard deviation over all coordinates of the training split in model space.
+def of_levels(counts: np.ndarray, levels: int) -> tuple[float, float]:
+    """Mean and standard deviation of pixels in model space, whose levels are counted: nothing but the last step is rounded.
 
-    Of an image, that is after dequantisation: the mean is that of the levels' middles, and the noise adds the variance of a uniform
-    variable of one level's width. Levels are counted, so that nothing but the last step is rounded.
+    That is after dequantisation: the mean is that of the levels' middles, and the noise adds the variance of a uniform variable of one
+    level's width.
+
+    Args:
+        counts: how many pixels have each level.
+        levels: number of levels.
     """
+    count, total, squares = (sum(int(n) * level**power for level, n in enumerate(counts)) for power in (0, 1, 2))
+    variance = (count * squares - total**2) / count**2
+    return float(to_model_space(total / count, levels, 0.5)), 2 / levels * math.sqrt(variance + 1 / 12)
+
+
+def of_vectors(file: ArrayFile) -> tuple[float, float]:
+    """Mean and standard deviation of all coordinates of the training split, in two more passes."""
     count = math.prod(file.places["train"].shape)
-    if levels is None:
-        mean = math.fsum(float(chunk.sum(dtype=np.float64)) for chunk in file.chunks("train")) / count
-        squares = math.fsum(float(np.square(chunk.astype(np.float64) - mean).sum()) for chunk in file.chunks("train"))
-        return mean, math.sqrt(squares / count)
-    found = sum(np.bincount(chunk.reshape(-1), minlength=256) for chunk in file.chunks("train"))
-    total, squared = (sum(int(n) * level**power for level, n in enumerate(np.asarray(found))) for power in (1, 2))
-    width = 2 / levels
-    variance = (count * squared - total**2) / count**2
-    return float(to_model_space(total / count, levels, 0.5)), width * math.sqrt(variance + 1 / 12)
+    mean = math.fsum(float(chunk.sum(dtype=np.float64)) for chunk in file.chunks("train")) / count
+    squares = math.fsum(float(np.square(chunk.astype(np.float64) - mean).sum()) for chunk in file.chunks("train"))
+    return mean, math.sqrt(squares / count)
 
 
-def describe(dataset: DataSet, file: ArrayFile, raw: Path | None) -> dict[str, Any]:
+def describe(dataset: DataSet, file: ArrayFile, raw: Path | None, told: Told = silent) -> dict[str, Any]:
     """The card of the arrays in ``file``, but for the checksum of the whole file.
 
     Args:
         dataset: the data set.
         file: its arrays, whose layout is checked.
         raw: the folder of raw data that they were made from.
+        told: called for every chunk that was looked at, with the name of its array and the number of its rows.
 
     Raises:
         ValueError: if their values break the data set's own description.
     """
-    found = {key: summarise(file, key) for key in file.places}
+    found = {key: summarise(file, key, told) for key in file.places}
     ensure = partial(require, dataset)
     for split in SPLITS:
         if dataset.levels is None:
@@ -132,10 +148,10 @@ def describe(dataset: DataSet, file: ArrayFile, raw: Path | None) -> dict[str, A
         if dataset.classes is not None:
             labels = found[f"{split}_labels"]
             ensure(labels.least >= 0 and labels.most < dataset.classes, f"{split}_labels leaves the range 0 to {dataset.classes - 1}")
-    twice = repeats(file) if dataset.kind == "images" else None
+    twice = repeats(found) if dataset.kind == "images" else None
     if twice is not None and dataset.duplicates is not None:
         ensure(twice <= dataset.duplicates, f"{twice} images are in more than one split; its source has {dataset.duplicates} twice")
-    mean, std = mean_and_std(file, dataset.levels)
+    mean, std = of_vectors(file) if dataset.levels is None else of_levels(found["train"].levels, dataset.levels)
     density = dataset if isinstance(dataset, Density) else None
     return {
         "title": dataset.title,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from math import prod
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ebmpipe import registry
-from ebmpipe.array_file import ArrayFile, Layout, Part, write_parts
+from ebmpipe.array_file import ArrayFile, BadParts, Layout, Part, Told, silent, write_parts
 from ebmpipe.data.base import SPLITS, DataSet
 from ebmpipe.data.fetching import UnusableRawData
 from ebmpipe.data.prepared import Prepared, UnusableData, read_card
@@ -53,13 +53,14 @@ def prepare(name: str, out: Path, raw: Path | None = None) -> dict[str, Any]:
     first = list(islice(parts, 1))  # what must be downloaded is, before anything is written
     data = out / "data.safetensors"
     try:
-        with atomic(data) as temporary, told(dataset.name, layout) as progress:
-            try:
-                write_parts(temporary, layout, chain(first, parts), progress)
-            except ValueError as error:
-                raise error if isinstance(error, UnusableRawData) else ValueError(f"data set {dataset.name}: {error}") from error
-            card = describe(dataset, ArrayFile(temporary), raw)
+        with atomic(data) as temporary:
+            with shown(f"preparing {dataset.name}", layout) as told:
+                write_parts(temporary, layout, chain(first, parts), told)
+            with shown(f"checking {dataset.name}", layout) as told:
+                card = describe(dataset, ArrayFile(temporary), raw, told)
             card["data_sha256"] = sha256(temporary)
+    except BadParts as error:
+        raise ValueError(f"data set {dataset.name}: {error}") from error
     finally:
         # Data that are refused leave no empty folder behind; `rmdir` removes no other.
         with suppress(OSError):
@@ -84,12 +85,12 @@ def readable(name: str, parts: Iterator[Part]) -> Iterator[Part]:
 
 
 @contextmanager
-def told(name: str, layout: Layout) -> Iterator[Callable[[str, int], None]]:
-    """What `write_parts` calls after each part; shows how many examples there are, where that takes a while."""
+def shown(title: str, layout: Layout) -> Iterator[Told]:
+    """Shows how many examples are done, where that takes a while."""
     if sum(prod(shape) * dtype.itemsize for shape, dtype in layout.values()) < LONG:
-        yield lambda key, rows: None
+        yield silent
         return
-    with Progress(f"preparing {name}", sum(layout[split][0][0] for split in SPLITS)) as progress:
+    with Progress(title, sum(layout[split][0][0] for split in SPLITS)) as progress:
         yield lambda key, rows: progress.advance(count=rows if key in SPLITS else 0)
 
 

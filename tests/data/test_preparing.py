@@ -15,7 +15,7 @@ from ebmpipe.array_file import ArrayFile
 from ebmpipe.data.base import SPLITS
 from ebmpipe.data.digits import Digits
 from ebmpipe.data.rings import Rings
-from ebmpipe.data_card import check_layout, describe, repeats
+from ebmpipe.data_card import check_layout, describe
 from ebmpipe.files import write_arrays
 from ebmpipe.preparing import prepare
 from ebmpipe.registry import UnknownMember
@@ -23,11 +23,11 @@ from ebmpipe.registry import UnknownMember
 Arrays = dict[str, np.ndarray]
 
 
-def check(path: Path, arrays: Arrays) -> None:
-    """Hold arrays against the description of the digits."""
+def check(path: Path, arrays: Arrays) -> dict[str, Any]:
+    """Their card; hold arrays against the description of the digits."""
     write_arrays(path, arrays)
     check_layout(Digits(), {key: (array.shape, array.dtype) for key, array in arrays.items()}, Digits.sizes)
-    describe(Digits(), ArrayFile(path), None)
+    return describe(Digits(), ArrayFile(path), None)
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +98,10 @@ def test_an_image_in_two_splits_is_refused_unless_the_source_has_it_twice(
     arrays["test"][5] = arrays["train"][7]
     path = tmp_path / "arrays"
     with pytest.raises(ValueError, match="digits: 1 images are in more than one split"):
-        check(path, arrays)
-    assert repeats(ArrayFile(path)) == 1
+        assert check(path, arrays)["duplicates"] == 1
     for known in (1, None):
         monkeypatch.setattr(Digits, "duplicates", known)
-        check(path, arrays)
+        assert check(path, arrays)["duplicates"] == 1
 
 
 def test_digits_are_all_there_once_and_stratified(digits: Arrays) -> None:

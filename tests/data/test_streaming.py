@@ -147,7 +147,8 @@ def test_long_preparing_shows_how_far_it_is(
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("ebmpipe.preparing.LONG", 1)
     prepared(small, tmp_path / "told", monkeypatch)
-    assert "preparing made_up: 3090/3090 in" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "preparing made_up: 3090/3090 in" in told and "checking made_up: 3090/3090 in" in told
 
 
 def test_parts_in_model_space_are_the_numbers_of_the_whole(small: type[DataSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
