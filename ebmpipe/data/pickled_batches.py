@@ -141,6 +141,7 @@ class Machine:
             "EMPTY_LIST": lambda _: self.push([]),
             "NONE": lambda _: self.push(None),
             "NEWFALSE": lambda _: self.push(False),
+            "NEWTRUE": lambda _: self.push(True),
             "MARK": self.mark,
             "APPEND": self.append,
             "APPENDS": self.appends,
@@ -179,7 +180,7 @@ def pixels(made: Any, shape: tuple[int, int]) -> np.ndarray:
     """The array of bytes that a `Call` describes, as numpy would make it.
 
     Raises:
-        ValueError: if it is none of ``shape``, row by row.
+        ValueError: if it is none of ``shape``.
     """
     if not (isinstance(made, Call) and made.name == RECONSTRUCT and made.arguments == (Name(NDARRAY), (0,), "b")):
         raise ValueError("its data are no array of numpy's")
@@ -188,9 +189,9 @@ def pixels(made: Any, shape: tuple[int, int]) -> np.ndarray:
     version, found, dtype, by_columns, content = made.state
     if not (isinstance(dtype, Call) and (dtype.name, dtype.arguments, dtype.state) == (DTYPE, ("u1", 0, 1), BYTES_STATE)):
         raise ValueError("its array is not of unsigned bytes")
-    if (version, found, by_columns) != (1, shape, False) or type(content) is not str or len(content) != shape[0] * shape[1]:
-        raise ValueError(f"its array is not {shape[0]} x {shape[1]} bytes, row by row")
-    return np.frombuffer(content.encode("latin-1"), np.uint8).reshape(shape)
+    if (version, found) != (1, shape) or type(by_columns) is not bool or type(content) is not str or len(content) != shape[0] * shape[1]:
+        raise ValueError(f"its array is not {shape[0]} x {shape[1]} bytes")
+    return np.frombuffer(content.encode("latin-1"), np.uint8).reshape(shape, order="F" if by_columns else "C")
 
 
 def read_batch(pickled: bytes, shape: tuple[int, int], source: str) -> tuple[np.ndarray, np.ndarray]:
