@@ -179,16 +179,33 @@ def test_held_out_data_are_drawn_in_parts_as_from_the_whole(
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says how much memory a process has used at most")
-def test_seven_hundred_megabytes_are_prepared_in_far_less(tmp_path: Path) -> None:
+def test_seven_hundred_megabytes_are_prepared_and_trained_on_in_far_less(tmp_path: Path) -> None:
     (tmp_path / "made_up.py").write_text(MADE_UP)
-    code = (
-        "import re, sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from ebmpipe.preparing import prepare\n"
-        "print(prepare('made_up:MadeUp', Path(sys.argv[1]) / 'out')['counts']['train'])\n"
-        "print(re.search(r'VmHWM:\\s*(\\d+) kB', Path('/proc/self/status').read_text())[1])"
-    )
+    code = """
+import re, sys
+from pathlib import Path
+folder = Path(sys.argv[1])
+sys.path.insert(0, sys.argv[1])
+from ebmpipe.preparing import prepare
+
+def peak():
+    print(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1])
+
+print(prepare("made_up:MadeUp", folder / "out")["counts"]["train"])
+peak()
+from ebmpipe.batches import Batches
+from ebmpipe.data.prepared import Prepared
+from ebmpipe.seeding import torch_generator
+peak()
+batches = Batches(Prepared(folder / "out"), 64, 0, "cpu")
+for step in range(3):
+    batches.at(step, torch_generator(0, "noise", step))
+peak()
+"""
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
-    count, peak = map(int, done.stdout.split())
+    count, prepared, before, after = map(int, done.stdout.split())
     size = (tmp_path / "out" / "data.safetensors").stat().st_size
     assert count == 50_000 and size > 7e8
-    assert peak < 400_000, f"{peak} kB"
+    assert prepared < 400_000, f"{prepared} kB"
+    assert after - before < 150_000, f"{before} kB, then {after} kB"
     assert re.search(r"preparing made_up: 61000/61000", done.stderr)
