@@ -17,7 +17,7 @@ from ebmpipe.data.base import SPLITS, DataSet
 from ebmpipe.data.fetching import UnusableRawData
 from ebmpipe.data.prepared import Prepared, UnusableData, read_card
 from ebmpipe.data_card import check_layout, describe
-from ebmpipe.files import Unwritable, atomic, sha256, write_signed
+from ebmpipe.files import Unwritable, atomic, held, sha256, sweep_abandoned, write_signed
 from ebmpipe.progress import Progress
 
 #: What a prepared folder holds.
@@ -53,7 +53,8 @@ def prepare(name: str, out: Path, raw: Path | None = None) -> dict[str, Any]:
     first = list(islice(parts, 1))  # what must be downloaded is, before anything is written
     data = out / "data.safetensors"
     try:
-        with atomic(data) as temporary:
+        sweep_abandoned(data)
+        with atomic(data) as temporary, held(temporary):
             with shown(f"preparing {dataset.name}", layout) as told:
                 write_parts(temporary, layout, chain(first, parts), told)
             with shown(f"checking {dataset.name}", layout) as told:

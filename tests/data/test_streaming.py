@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ import torch
 from ebmpipe.array_file import Layout, Part
 from ebmpipe.data.base import SPLITS, DataSet
 from ebmpipe.data.prepared import Prepared, to_model_space
-from ebmpipe.files import write_arrays
+from ebmpipe.files import held, write_arrays
 from ebmpipe.methods.base import build
 from ebmpipe.preparing import prepare
 
@@ -138,6 +140,30 @@ def test_what_breaks_off_leaves_nothing(small: type[DataSet], tmp_path: Path, mo
         with pytest.raises(ValueError, match=complaint):
             prepared(member, tmp_path / "out", monkeypatch)
         assert not (tmp_path / "out").exists()
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(
+    small: type[DataSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "made_up.py").write_text(
+        MADE_UP + "    sizes = {'train': 30, 'validation': 4, 'test': 5}\n"
+        "class Killed(MadeUp):\n    def parts(self, raw):\n        yield next(super().parts(raw))\n"
+        "        import os, signal\n        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    code = "import sys; from pathlib import Path; from ebmpipe.preparing import prepare; prepare('made_up:Killed', Path(sys.argv[1]))"
+    path = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"
+    killed = subprocess.run([sys.executable, "-c", code, out], env=os.environ | {"PYTHONPATH": path})
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = out.iterdir()
+    assert left.name.endswith(".part")
+    other = out / ".data.safetensors.other.part"
+    other.touch()
+    with held(other):
+        prepared(small, out, monkeypatch)
+        assert {path.name for path in out.iterdir()} == {"data.safetensors", "card.json", other.name}
+    prepared(small, out, monkeypatch)
+    assert {path.name for path in out.iterdir()} == {"data.safetensors", "card.json"}
 
 
 def test_long_preparing_shows_how_far_it_is(
