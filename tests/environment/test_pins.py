@@ -26,7 +26,7 @@ CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
 TORCH = "2.13.0"
 PYTHONS = ["3.11", "3.12", "3.13"]
 #: Where conda-forge and bioconda call a package by another name.
-CONDA_NAMES = {"matplotlib": "matplotlib-base", "snakemake": "snakemake-minimal", "torch": "pytorch"}
+CONDA_NAMES = {"lmdb": "python-lmdb", "matplotlib": "matplotlib-base", "snakemake": "snakemake-minimal", "torch": "pytorch"}
 #: What the environment of conda holds besides: what ebmpipe itself is installed with.
 CONDA_TOOLS = {"python", "pip", "setuptools"}
 
