@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ebmpipe import registry
-from ebmpipe.config import KINDS, EvaluationConfig, KernelConfig, SamplingConfig, WorkflowConfig
+from ebmpipe.config import KINDS, EvaluationConfig, FilesConfig, KernelConfig, SamplingConfig, WorkflowConfig
 from ebmpipe.config_reference import reference
 from ebmpipe.files import write_text
 
@@ -63,21 +63,7 @@ def catalogue() -> dict[str, Any]:
         "methods": {name: method_entry(member) for name, member in registry.load_all("methods").items()},
         "networks": {name: network_entry(member) for name, member in registry.load_all("nets").items()},
         "samplers": {name: sampler_entry(member) for name, member in registry.load_all("samplers").items()},
-        "datasets": {
-            name: {
-                "title": d.title,
-                "kind": d.kind,
-                "shape": list(d.shape),
-                "classes": d.classes,
-                "revision": d.revision,
-                "raw_choices": [list(files) for files in d.raw_choices],
-                "raw_endings": list(d.raw_endings),
-                "raw_folders": list(d.raw_folders),
-                "downloads": bool(d.mirrors),
-                "starting_point": dict(d.starting_point),
-            }
-            for name, d in registry.load_all("data").items()
-        },
+        "datasets": {name: member.entry() for name, member in registry.load_all("data").items()},
         "metrics": {
             name: {"revision": m.revision, "ids": {key: vars(info) for key, info in m.ids.items()}}
             for name, m in registry.load_all("metrics").items()
@@ -89,6 +75,7 @@ def catalogue() -> dict[str, Any]:
         },
         "defaults": {
             "kernel": KernelConfig().model_dump(mode="json"),
+            "files": FilesConfig(path=".").model_dump(mode="json", exclude={"path"}),
             "kinds": {kind: defaults.model_dump(mode="json") for kind, defaults in KINDS.items()},
             "evaluation": EvaluationConfig().model_dump(mode="json"),
         },

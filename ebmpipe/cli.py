@@ -52,22 +52,34 @@ def methods() -> None:
 
 
 @app.command()
-def datasets(raw: Raw = None) -> None:
-    """List the data sets, and where the raw files of each are."""
-    from ebmpipe import registry
+def datasets(raw: Raw = None, results: Results = Path("results")) -> None:
+    """List the data sets, and where the raw files of each are; and those of your own that are prepared in the results folder."""
+    from ebmpipe.data.finding import all_in
 
-    for name, dataset in registry.load_all("data").items():
+    for name, dataset in all_in(results).items():
         print(f"{name:18} {dataset.kind:8} {'x'.join(map(str, dataset.shape)):8} {dataset.title:16} {dataset.told(raw)}")
 
 
 @app.command()
-def prepare(dataset: DatasetOption, results: Results = Path("results"), raw: Raw = None) -> None:
+def prepare(
+    dataset: DatasetOption,
+    files: Annotated[
+        Path | None,
+        typer.Option(help="Data of your own, to be known as --dataset: a folder of images, or a .npy, .npz or .csv of vectors."),
+    ] = None,
+    settings: Annotated[
+        str | None, typer.Option(help='How they are read, as JSON: see FilesConfig in config/README.md. E.g. {"size": 64, "labels": true}.')
+    ] = None,
+    results: Results = Path("results"),
+    raw: Raw = None,
+) -> None:
     """Make a data set's fixed splits and its data card, or make them again where they are damaged; raw files may be downloaded."""
-    from ebmpipe.preparing import FILES, repair
+    from ebmpipe.preparing import FILES, own_files, repair
     from ebmpipe.preparing import prepare as run
 
     out = results / "data" / dataset
-    card = (repair if any((out / file).exists() for file in FILES) else run)(dataset, out, raw)
+    own = own_files(dataset, out, files, None if settings is None else parsed(settings))
+    card = (repair if any((out / file).exists() for file in FILES) else run)(dataset, out, raw, own)
     print(f"{out}: {', '.join(f'{count} {split}' for split, count in card['counts'].items())}")
 
 
@@ -98,7 +110,7 @@ def base(
     from ebmpipe.flow_base import fit_base
     from ebmpipe.starting_points import starting_point
 
-    noise = starting_point(dataset)["evaluation"]["partition"]["base_noise"] if noise is None else noise
+    noise = starting_point(dataset, results / "data" / dataset)["evaluation"]["partition"]["base_noise"] if noise is None else noise
     card = fit_base(results / "data" / dataset, results / "bases" / dataset, seed, noise)
     print(f"validation nll {card['nll']['validation']:.2f} nats, of a Gaussian {card['nll_gaussian']['validation']:.2f}")
 
@@ -143,11 +155,11 @@ def train(
         given["network"] = parsed(network)
     if gradient_evaluations is not None:
         given["gradient_evaluations"] = gradient_evaluations
-    for line in announced(given):
-        print(line, file=sys.stderr)
     folder = results / "data" / dataset
+    for line in announced(given, folder):
+        print(line, file=sys.stderr)
     ensure_prepared(dataset, folder, raw)
-    done = run(RunConfig.model_validate(completed(given)), folder, results, device, checkpoint_period)
+    done = run(RunConfig.model_validate(completed(given, folder)), folder, results, device, checkpoint_period)
     ledger = done.ledger
     spent = f"{ledger['gradient_evaluations']} gradient evaluations"  # of random cost, the last update may take them past the budget
     print(f"{done.path}: {ledger['status']} at step {ledger['step']}, {spent}" + (f" ({ledger['reason']})" if ledger["reason"] else ""))
@@ -176,7 +188,7 @@ def sample(
     from ebmpipe.starting_points import starting_point
 
     folder = RunFolder.of(results, dataset, label, seed)
-    config = SamplingConfig.model_validate(merged(starting_point(dataset).get("sampling"), parsed(settings)))
+    config = SamplingConfig.model_validate(merged(starting_point(dataset, results / "data" / dataset).get("sampling"), parsed(settings)))
     run(folder, results / "data" / dataset, config, device)
     print(folder / "samples.safetensors")
 
@@ -210,8 +222,8 @@ def evaluate(
     from ebmpipe.layers import merged
     from ebmpipe.starting_points import starting_point
 
-    available = results / "features" / dataset
-    config = EvaluationConfig.model_validate(merged(starting_point(dataset).get("evaluation"), parsed(settings)))
+    available, prepared = results / "features" / dataset, results / "data" / dataset
+    config = EvaluationConfig.model_validate(merged(starting_point(dataset, prepared).get("evaluation"), parsed(settings)))
     flow = results / "bases" / dataset
     for_samples, for_model, foreign = (given_range, key), (network, base), samples is not None or model is not None
     if foreign == bool(label):
@@ -234,7 +246,7 @@ def evaluate(
     from ebmpipe.runs import RunFolder
 
     folder = RunFolder.of(results, dataset, label, seed)
-    run(folder, results / "data" / dataset, config, available, device, flow)
+    run(folder, prepared, config, available, device, flow)
     print(folder / "metrics.json")
 
 

@@ -14,6 +14,8 @@ Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
+Side = Annotated[int, Field(ge=1, le=4096)]
+
 #: Paths that survive the shell, a Makefile and Snakemake's wildcards.
 FOLDER = r"""^[^~{}'"\\$\n][^{}'"\\$\n]*$"""
 
@@ -209,9 +211,37 @@ class LabelConfig(Model):
     requires: dict[str, Identifier] = Field({}, description="role -> label of a run that this one builds on, e.g. backbone: flow")
 
 
+class FilesConfig(Model):
+    """The user's own data: a folder of images (png, jpg, webp, bmp, gif, tif), or one .npy, .npz or .csv of vectors, one per row."""
+
+    path: str = Field(
+        min_length=1, description="the folder or file; ~ is the home folder, and a relative path starts where the workflow runs"
+    )
+    size: Side | tuple[Side, Side] | None = Field(
+        None,
+        description="of images, height and width in pixels, one number or both: the largest middle part of these proportions is shrunk to "
+        "this; null: all must have the size of the first, and are stored pixel for pixel",
+    )
+    colour: Literal["grey", "rgb"] | None = Field(
+        None, description="what images are turned into; null: all must be what the first is, and are stored as they are"
+    )
+    labels: bool | None = Field(
+        None, description="whether sub-folders of images are classes; null: if there are several, and no image lies outside of them"
+    )
+    array: str | None = Field(None, description="of an .npz that holds several arrays, which")
+    scaling: Literal["standardise", "none"] | None = Field(
+        None,
+        description="of vectors: null or standardise: every coordinate less its mean, divided by its standard deviation over the training "
+        "examples, both of which the card states; none: values as they are",
+    )
+    validation: float = Field(0.1, gt=0, description="examples held out for validation: below 1 a fraction of all, else their number")
+    test: float = Field(0.1, gt=0, description="examples held out for testing, likewise")
+
+
 class DatasetConfig(Model):
     """How the comparison runs on one data set (or, under defaults, on one kind of data). What is absent takes the kind's value."""
 
+    files: FilesConfig | None = Field(None, description="data of one's own, under an id that is none of the data sets below")
     optional: bool = Field(False, description="leave the data set out, with a notice, where its raw files are not at hand")
     labels: list[Identifier] | None = Field(
         None, min_length=1, json_schema_extra=DISTINCT, description="rows to run here; null: every one whose method takes this kind of data"

@@ -39,7 +39,7 @@ def examined(results: Path | None = None, raw: Path | None = None, config: Path 
         ("tools", machine.tools),
         ("machine", machine.processor),
         ("machine", machine.devices),
-        ("data", partial(data, raw)),
+        ("data", partial(data, raw, chosen)),
         ("results", partial(machine.folder_for_results, chosen)),
         ("results", partial(runs, chosen)),
         ("feature networks", partial(features, chosen, folder_of(main, "weights"))),
@@ -59,16 +59,16 @@ def folder_of(config: Path, key: str) -> Path | None:
         return None
 
 
-def data(raw: Path | None) -> Iterator[Finding]:
-    """Where every data set comes from."""
-    from ebmpipe import registry
+def data(raw: Path | None, results: Path) -> Iterator[Finding]:
+    """Where every data set comes from, those of the user's own that are prepared included."""
+    from ebmpipe.data.finding import all_in
 
     if raw is not None and not raw.is_dir():
         advice = f"EBMPIPE_DATA_DIR (or --raw) names {raw}, which is no folder: make it, or name the folder of the raw data files"
         yield Finding("data", "raw data", f"{raw} is no folder", "warning", advice)
     elif raw is not None:
         yield Finding("data", "raw data", str(raw))
-    for name, dataset in registry.load_all("data").items():
+    for name, dataset in all_in(results).items():
         yield Finding("data", name, dataset.told(raw))
 
 
@@ -102,6 +102,7 @@ def features(results: Path, weights: Path | None) -> Iterator[Finding]:
         weights: the folder of published weights that the config names, if any.
     """
     from ebmpipe import registry
+    from ebmpipe.data.finding import all_in
     from ebmpipe.features.base import check_network, networks_in
     from ebmpipe.features.choosing import applying, by_default, entries
 
@@ -109,7 +110,7 @@ def features(results: Path, weights: Path | None) -> Iterator[Finding]:
     reasons = {name: registry.load("features", name).unavailable_reason(weights) for name, one in known.items() if one["published"]}
     for name, reason in reasons.items():
         yield Finding("feature networks", name, "available" if reason is None else f"not available: {reason}")
-    for name, dataset in registry.load_all("data").items():
+    for name, dataset in all_in(results).items():
         if not (fitting := applying(known, dataset.kind, dataset.classes)):
             continue
         folder = results / "features" / name
@@ -149,7 +150,6 @@ def experiments(configs: list[Path], main: Path, schemas: Path) -> Iterator[Find
 
 def experiment(path: Path, schema: dict[str, object], catalogue: dict[str, object], essential: bool) -> Iterator[Finding]:
     """Whether the comparison of one config can run, and what of it is left out or downloaded."""
-    from ebmpipe import registry
     from ebmpipe.checking import ConfigError
     from ebmpipe.config_files import ConfigFile, located, read_config
     from ebmpipe.planning import Plan
@@ -164,7 +164,7 @@ def experiment(path: Path, schema: dict[str, object], catalogue: dict[str, objec
         return
     raw = Path(plan.raw_data) if plan.raw_data else None
     about = f"ready: {len(plan.runs)} runs on {len(plan.datasets)} data sets, results in {os.fspath(plan.results)}"
-    missing = [name for name in plan.datasets if "download" in registry.load("data", name).whereabouts(raw)]
+    missing = [name for name in plan.datasets if plan.source(name).mirrors and not plan.source(name).raw_found(raw)]
     about += f"; {', '.join(missing)} will be downloaded" if missing else ""
     yield Finding("experiments", path.name, about)
     for notice in plan.notices:

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from ebmpipe.data.prepared import to_model_space
+from ebmpipe.data.tables import csv_blocks
 from ebmpipe.spec import DataSpec
 
 #: Values all so near to a grey level, in levels, are levels.
@@ -132,10 +133,4 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _csv(path: Path) -> dict[str, np.ndarray]:
-    """Numbers with commas between; a first line that is none heads the columns."""
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
-    try:
-        headed = not [float(cell) for cell in first.split(",")]
-    except ValueError:
-        headed = True
-    return {KEY: np.loadtxt(path, delimiter=",", ndmin=2, skiprows=int(headed), encoding="utf-8")}
+    return {KEY: np.concatenate([*csv_blocks(path)] or [np.empty((0, 0))])}

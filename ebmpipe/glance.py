@@ -76,7 +76,7 @@ def look(folder: RunFolder, data: Prepared, device: str) -> tuple[Glance, list[s
         if data.spec.kind == "density":
             found, rows = density_of(method, data, test, device)
         else:
-            found = samples_of(method, config.dataset, config.seed, device)
+            found = samples_of(method, data, config.seed, device)
         shown |= found
     numbers = summary(ledger, rows)
     lines = [" · ".join(numbers), *(f"{row.metric}: {row.status}" for row in rows if row.value is None)]
@@ -129,10 +129,10 @@ def density_of(method: Method, data: Prepared, test: np.ndarray, device: str) ->
     return {"grid": dict(zip(names, grid, strict=True))}, rows
 
 
-def samples_of(method: Method, dataset: str, seed: int, device: str) -> dict[str, Any]:
+def samples_of(method: Method, data: Prepared, seed: int, device: str) -> dict[str, Any]:
     """A sheet of samples: the persistent chains of training if there are any, else some of its own sampler, else of long chains."""
     count = SIDE**2
-    method.sampling = SamplingConfig.model_validate(starting_point(dataset).get("sampling", {}) | {"n": count})
+    method.sampling = SamplingConfig.model_validate(starting_point(data.spec.name, data.folder).get("sampling", {}) | {"n": count})
     jump = ", denoised" if method.denoises else ""
     chains = method.chains()
     if chains is not None:

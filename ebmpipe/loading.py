@@ -7,28 +7,34 @@ from pathlib import Path
 from ebmpipe import registry
 from ebmpipe.checkpoint import load_model
 from ebmpipe.config import NetworkConfig, RunConfig
+from ebmpipe.data.base import DataSet
+from ebmpipe.data.finding import find
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.files import CorruptFile
 from ebmpipe.methods.base import Method, build, settings_of
 from ebmpipe.runs import RunFolder
-from ebmpipe.starting_points import starting_point
+from ebmpipe.starting_points import starting_point_of
 
 #: Bumped when the numerics of the training loop change.
 TRAINING_REVISION = 1
 
 
-def resolve(config: RunConfig) -> RunConfig:
+def resolve(config: RunConfig, dataset: type[DataSet] | None = None) -> RunConfig:
     """``config`` with every default filled in, those of its kind of data and data set included, and the revisions of its members.
 
     What it returns is what config.json holds and what a checkpoint is keyed by: a changed default or a bumped revision is a change.
+
+    Args:
+        config: the run.
+        dataset: its data set; None for the package's own of that id.
 
     Raises:
         UnknownMember: if a member does not exist.
         ValueError: if a setting is unknown or out of range.
     """
-    method, dataset = registry.load("methods", config.method), registry.load("data", config.dataset)
+    method, dataset = registry.load("methods", config.method), dataset or find(config.dataset)
     settings = settings_of(method, dataset.kind, config.settings).model_dump(mode="json")
-    chosen = config.network or NetworkConfig.model_validate(starting_point(config.dataset)["network"])
+    chosen = config.network or NetworkConfig.model_validate(starting_point_of(dataset)["network"])
     network = registry.load("nets", chosen.name)
     revisions = {name: number for name, number in config.revisions.items() if name.startswith("source:")}
     revisions |= {"training": TRAINING_REVISION, f"data:{config.dataset}": dataset.revision, f"method:{config.method}": method.revision}

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ebmpipe import registry
 from ebmpipe.checking import ConfigError, Key, check, dotted, one_of, plain
@@ -16,6 +16,10 @@ from ebmpipe.data.fetching import at_hand, folders, lacking
 from ebmpipe.features.choosing import applying, by_default, labelling
 from ebmpipe.layers import Layered, Settings, merged
 from ebmpipe.writable import writable
+
+if TYPE_CHECKING:
+    from ebmpipe.data.base import DataSet
+    from ebmpipe.data.own import OwnData
 
 #: Keys whose values are mappings, below a label or a data set.
 SECTIONS = ("settings", "requires", "sampling", "evaluation")
@@ -101,13 +105,17 @@ class Plan:
         plain(config)
         config = filled(config)
         check(config, schema)
-        self.config, self.catalogue = config, catalogue
+        self._own = self._own_data(config, catalogue)
+        self._absent = [name for name in config["datasets"] if name in self._own and self._own[name] is None]
+        config = {**config, "datasets": {name: given for name, given in config["datasets"].items() if name not in self._absent}}
+        of_own = {name: source.entry() for name, source in self._own.items() if source is not None}
+        self.config, self.catalogue = config, {**catalogue, "datasets": {**catalogue["datasets"], **of_own}}
         self._checked: set[Key] = set()
         self.results = Path(config.get("results", "results"))
         self.raw_data: str | None = config.get("raw_data") or os.environ.get("EBMPIPE_DATA_DIR")
         self.weights: str | None = config.get("weights") or os.environ.get("EBMPIPE_WEIGHTS_DIR")
         for name in config["datasets"]:
-            one_of(name, catalogue["datasets"], ("datasets",), ("datasets", name))
+            one_of(name, self.catalogue["datasets"], ("datasets",), ("datasets", name))
         for label in config["methods"]:
             self.method_of(label)
         self.datasets: dict[str, Settings] = {name: merged(self._kind_defaults(name), given) for name, given in config["datasets"].items()}
@@ -131,6 +139,64 @@ class Plan:
         for variable, folder in (("EBMPIPE_DATA_DIR", self.raw_data), ("EBMPIPE_WEIGHTS_DIR", self.weights)):
             if folder:
                 os.environ[variable] = str(Path(folder).absolute())
+        for name, source in self._own.items():
+            if source is not None:
+                from ebmpipe.data.own import path_variable
+
+                os.environ[path_variable(name)] = str(source.files["path"])
+
+    def _own_data(self, config: Settings, catalogue: Settings) -> dict[str, type[OwnData] | None]:
+        """The data sets of the user's own, by a look at their files; None where an optional one is not there.
+
+        Raises:
+            ConfigError: if no data set can be made of the files, or it is called as one of the package is.
+        """
+        for kind, given in config.get("defaults", {}).items():
+            if "files" in given:
+                raise ConfigError(f"defaults.{kind}: files belong to one data set: datasets.my_data.files", ("defaults", kind, "files"))
+        found: dict[str, type[OwnData] | None] = {}
+        for name, given in config["datasets"].items():
+            if not given.get("files"):
+                continue
+            key: Key = ("datasets", name, "files")
+            if name in catalogue["datasets"]:
+                raise ConfigError(f"{dotted(key)}: {name} is a data set of the package; call your own by another id", key)
+            from ebmpipe.data.own import UnusableFiles  # here, because it imports numpy, which planning does without
+            from ebmpipe.data.own_files import own
+
+            files = {**catalogue["defaults"]["files"], **given["files"]}
+            if given.get("optional") and not Path(files["path"]).expanduser().exists():
+                found[name] = None
+                continue
+            try:
+                found[name] = own(name, files)
+            except UnusableFiles as error:
+                raise ConfigError(f"{dotted(key)}: {error}", key) from error
+        return found
+
+    def source(self, dataset: str) -> type[DataSet]:
+        """The data set that is prepared under an id; its module is imported."""
+        found: type[DataSet] = self._own.get(dataset) or registry.load("data", dataset)
+        return found
+
+    @property
+    def own_datasets(self) -> list[str]:
+        """The data sets of the user's own."""
+        return [name for name in self.datasets if name in self._own]
+
+    def own_settings(self, dataset: str) -> Settings:
+        """How files of the user's own are read, but for where they lie."""
+        source = self._own[dataset]
+        assert source is not None, "it was left out"
+        return {key: value for key, value in source.files.items() if key != "path"}
+
+    def own_content(self, dataset: str) -> str:
+        """The checksum of the files of the user's own; see `ebmpipe.data.own.content_of`."""
+        from ebmpipe.data.own_files import content_of
+
+        source = self._own[dataset]
+        assert source is not None, "it was left out"
+        return content_of(source, self.results / "data" / dataset)
 
     def _check_all(self) -> None:
         """Check every setting, also those that no run uses: of labels that run nowhere, of kinds of data that are not there."""
@@ -162,7 +228,8 @@ class Plan:
     @property
     def notices(self) -> list[str]:
         """Which optional data sets are left out, and why."""
-        return [f"{name} is left out: {why}" for name, why in self.left_out.items()]
+        absent = [f"{name} is left out: there are no files at the path that its `files` name" for name in self._absent]
+        return absent + [f"{name} is left out: {why}" for name, why in self.left_out.items()]
 
     def _kind_defaults(self, dataset: str) -> Settings:
         """What the config says of all data sets of this one's kind."""

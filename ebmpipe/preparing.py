@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from ebmpipe import registry
 from ebmpipe.array_file import ArrayFile, BadParts, Layout, Part, Told, silent, write_parts
+from ebmpipe.config import FilesConfig
 from ebmpipe.data.base import SPLITS, DataSet
 from ebmpipe.data.fetching import UnusableRawData
+from ebmpipe.data.finding import find, of_the_package
+from ebmpipe.data.own import OwnData, UnusableFiles, path_variable
+from ebmpipe.data.own_files import own as own_data
 from ebmpipe.data.prepared import Prepared, UnusableData, read_card
 from ebmpipe.data_card import check_layout, describe
 from ebmpipe.files import Unwritable, atomic, held, sha256, sweep_abandoned, write_signed
@@ -27,7 +31,7 @@ FILES = ("data.safetensors", "card.json")
 LONG = 10**8
 
 
-def prepare(name: str, out: Path, raw: Path | None = None) -> dict[str, Any]:
+def prepare(name: str, out: Path, raw: Path | None = None, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Write ``out/data.safetensors`` and ``out/card.json`` of data set ``name``, each whole or not at all.
 
     The data come first: should the second file fail, the card of what lay there before does not describe the data, and nobody reads them.
@@ -36,17 +40,19 @@ def prepare(name: str, out: Path, raw: Path | None = None) -> dict[str, Any]:
         name: id of the data set.
         out: folder to write to; made if need be.
         raw: folder of raw data files, for sets that need one.
+        own: of data of the user's own, where their files are and how they are read, see `own_files`; None: as their card says.
 
     Returns:
         The card.
 
     Raises:
         UnknownMember: if there is no such data set.
+        UnusableFiles: if no data set can be made of the user's own files; nothing is written.
         UnusableRawData: if raw files cannot be had or are not the published ones; nothing is written.
         ValueError: if the data set's arrays break its own description; nothing is written.
         Unwritable: if the disk does not take a file; what lay there before still does.
     """
-    dataset: DataSet = registry.load("data", name)()
+    dataset = source(name, out, own)()
     layout, sizes = dataset.layout(raw), dataset.sizes_found(raw)
     check_layout(dataset, layout, sizes)
     parts = readable(dataset.name, dataset.parts(raw))
@@ -55,10 +61,10 @@ def prepare(name: str, out: Path, raw: Path | None = None) -> dict[str, Any]:
     try:
         sweep_abandoned(data)
         with atomic(data) as temporary, held(temporary):
-            with shown(f"preparing {dataset.name}", layout) as told:
+            with shown(f"preparing {dataset.name}", layout, dataset.decodes) as told:
                 write_parts(temporary, layout, chain(first, parts), told)
             with shown(f"checking {dataset.name}", layout) as told:
-                card = describe(dataset, ArrayFile(temporary), raw, told)
+                card = describe(dataset, ArrayFile(temporary), raw, told) | dataset.about()
             card["data_sha256"] = sha256(temporary)
     except BadParts as error:
         raise ValueError(f"data set {dataset.name}: {error}") from error
@@ -69,6 +75,48 @@ def prepare(name: str, out: Path, raw: Path | None = None) -> dict[str, Any]:
     card["name"] = name  # the id under which every later stage finds the class again
     write_signed(out / "card.json", card)
     return card
+
+
+def source(name: str, folder: Path, own: Mapping[str, Any] | None = None) -> type[DataSet]:
+    """The data set that is to be prepared as ``name`` in ``folder``; one of the user's own as its files are now.
+
+    Raises:
+        UnknownMember: if there is none of that name.
+        UnusableFiles: if no data set can be made of the user's own files.
+    """
+    if own is not None:
+        return own_data(name, own)
+    found = find(name, folder)
+    return own_data(name, {**found.files, "path": place_of(name, found)}) if issubclass(found, OwnData) else found
+
+
+def place_of(name: str, known: type[OwnData]) -> str:
+    """Where the files of the user's own are: where the environment says, else where they were."""
+    return os.environ.get(path_variable(name)) or known.files["path"]
+
+
+def own_files(name: str, folder: Path, path: Path | None, settings: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Where the files of the user's own are and how they are read, as the command line says; None where it says nothing.
+
+    Args:
+        name: id that the data set is to have.
+        folder: where it is prepared.
+        path: the files; None: where the environment says (`path_variable`), or where they were when it was prepared last.
+        settings: fields of `ebmpipe.config.FilesConfig`; defaults where absent.
+
+    Raises:
+        UnusableFiles: if the id is taken, or nothing says where the files are.
+    """
+    if path is None and settings is None:
+        return None
+    if of_the_package(name):
+        raise UnusableFiles(f"{name} is a data set of the package, which has files of its own: call yours by another id")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise UnusableFiles(f"{name!r} is no id: lower-case letters, digits and _, starting with a letter")
+    if path is None:
+        given = os.environ.get(path_variable(name))
+        path = Path(given) if given else Path(place_of(name, cast("type[OwnData]", find(name, folder))))
+    return FilesConfig.model_validate({**(settings or {}), "path": str(path)}).model_dump(mode="json")
 
 
 def readable(name: str, parts: Iterator[Part]) -> Iterator[Part]:
@@ -86,9 +134,9 @@ def readable(name: str, parts: Iterator[Part]) -> Iterator[Part]:
 
 
 @contextmanager
-def shown(title: str, layout: Layout) -> Iterator[Told]:
-    """Shows how many examples are done, where that takes a while."""
-    if sum(prod(shape) * dtype.itemsize for shape, dtype in layout.values()) < LONG:
+def shown(title: str, layout: Layout, always: bool = False) -> Iterator[Told]:
+    """Shows how many examples are done, where that takes a while, or ``always``."""
+    if not always and sum(prod(shape) * dtype.itemsize for shape, dtype in layout.values()) < LONG:
         yield silent
         return
     with Progress(title, sum(layout[split][0][0] for split in SPLITS)) as progress:
@@ -105,19 +153,19 @@ def ensure_prepared(name: str, folder: Path, raw: Path | None = None) -> dict[st
     """
     if not any((folder / file).exists() for file in FILES):
         return prepare(name, folder, raw)
+    revision = find(name, folder).revision
     try:
         card = Prepared(folder, name).card
     except UnusableData as error:
         notice(f"{error}: doing so now")
         return repair(name, folder, raw)
-    revision = registry.load("data", name).revision
     if card["revision"] != revision:
         notice(f"{folder} was prepared at revision {card['revision']} of {name}, which is at {revision} now: preparing it again")
         return prepare(name, folder, raw)
     return card
 
 
-def repair(name: str, folder: Path, raw: Path | None = None) -> dict[str, Any]:
+def repair(name: str, folder: Path, raw: Path | None = None, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Prepare ``name`` again where it was prepared before, and say on standard error what that changed.
 
     Files that come out as the card in ``folder`` describes them keep the time of that card: what was made from them is still up to date,
@@ -130,8 +178,8 @@ def repair(name: str, folder: Path, raw: Path | None = None) -> dict[str, Any]:
         before, time = read_card(folder), (folder / "card.json").stat().st_mtime_ns
     except (FileNotFoundError, UnusableData):
         before = None
-    card = prepare(name, folder, raw)
-    if card == before:
+    card = prepare(name, folder, raw, own)
+    if before is not None and lasting(card) == lasting(before):
         for file in FILES:
             os.utime(folder / file, ns=(time, time))
         notice(f"{folder}: the data are those that the card describes; nothing made from them has to be made again")
@@ -140,6 +188,14 @@ def repair(name: str, folder: Path, raw: Path | None = None) -> dict[str, Any]:
     else:
         notice(f"{folder}: not what the card there described before; what was made from these data is made again")
     return card
+
+
+def lasting(card: Mapping[str, Any]) -> dict[str, Any]:
+    """A card but for what says nothing of the data: where files of the user's own lie, and when they were written."""
+    if "files" not in card:
+        return dict(card)
+    files = {key: value for key, value in card["files"].items() if key != "fingerprint"}
+    return {**card, "files": {**files, "settings": {key: value for key, value in files["settings"].items() if key != "path"}}}
 
 
 def notice(text: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ebmpipe.config import EvaluationConfig, NetworkConfig
+from ebmpipe.data.finding import find
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.evaluation import chosen_metrics, evaluation_of, measured, to_json
 from ebmpipe.files import sha256, write_json
@@ -16,7 +17,6 @@ from ebmpipe.given_samples import read_samples
 from ebmpipe.metrics.base import Measurement, Metric, SampleMetric
 from ebmpipe.optimisation import Diverged
 from ebmpipe.provenance import choose_device
-from ebmpipe.registry import load
 from ebmpipe.report.numbers import quantity
 from ebmpipe.scored import Scored
 from ebmpipe.seeding import numpy_generator
@@ -65,7 +65,7 @@ def score(
         UnknownMember: if there is no such data set.
         ValueError: if the data are not prepared, or a file is not what it should be.
     """
-    load("data", dataset)
+    find(dataset, results / "data" / dataset)
     device = choose_device(device)
     data = Prepared(results / "data" / dataset, dataset)
     drawn = None if samples is None else read_samples(samples, data.spec, given_range, key, numpy_generator(seed, "evaluation", GIVEN))

@@ -15,6 +15,7 @@ from ebmpipe.batches import Batches
 from ebmpipe.budget import Budget
 from ebmpipe.checkpoint import Checkpoint, checkpoint_key, latest, remove_checkpoints, save_model
 from ebmpipe.config import RunConfig
+from ebmpipe.data.finding import find
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.files import CorruptFile, digest, sha256, write_json
 from ebmpipe.flops import FlopCounter
@@ -110,7 +111,7 @@ def train(
         Interrupted: on SIGTERM or SIGINT, after a checkpoint.
         Unwritable: if the disk is full or the folder cannot be written.
     """
-    device, config = choose_device(device), resolve(config)
+    device, config = choose_device(device), resolve(config, find(config.dataset, data_folder))
     folder = RunFolder.of(results, config.dataset, config.label, config.seed)
     with folder.locked():
         return train_alone(folder, config, data_folder, device, checkpoint_period)

@@ -62,20 +62,21 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
     from ebmpipe import registry
     from ebmpipe.budget import Budget
     from ebmpipe.config import RunConfig, SamplingConfig
+    from ebmpipe.data.base import DataSet
     from ebmpipe.loading import resolve
     from ebmpipe.methods.base import Method, NoEnergy, build, build_sampling_kernel
     from ebmpipe.spec import DataSpec
 
     raw = Path(plan.raw_data) if plan.raw_data else None
     for dataset, labels in plan.labels.items():
-        source = registry.load("data", dataset)
+        source = plan.source(dataset)
         entropy = 0.0 if source.kind == "density" else None
         spec = DataSpec(dataset, source.kind, source.shape, 0.0, 1.0, source.levels, source.classes, entropy, Path(dataset))
         built: dict[str, Method] = {}
 
-        def made(run: Run, spec: DataSpec = spec, built: dict[str, Method] = built) -> Method:
+        def made(run: Run, source: type[DataSet] = source, spec: DataSpec = spec, built: dict[str, Method] = built) -> Method:
             if run.label not in built:
-                config = resolve(RunConfig.model_validate(plan.run_settings(run)))
+                config = resolve(RunConfig.model_validate(plan.run_settings(run)), source)
                 required = {role: made(other) for role, other in plan.required(run).items()}
                 built[run.label] = build(config.method, spec, config.settings, run.seed, network=config.network, required=required)
             return built[run.label]

@@ -64,6 +64,7 @@ class DataSet:
         starting_point: ``network`` and ``sampling`` in place of those of its kind, where nothing else is said; as a config says them.
         duplicates: how many images of a later split are identical to one of an earlier split because the source has them twice; None
             where that is not known, and the card says how many were found.
+        decodes: whether examples are decoded one at a time, which takes a while.
         run_on_original: whether the member has been run on the original files, and not only on small ones of the same format.
     """
 
@@ -81,11 +82,28 @@ class DataSet:
     starting_point: ClassVar[Mapping[str, Any]] = {}
     duplicates: ClassVar[int | None] = 0
     run_on_original: ClassVar[bool] = True
+    decodes: ClassVar[bool] = False
     raw_choices: ClassVar[tuple[tuple[str, ...], ...]] = ()
     raw_endings: ClassVar[tuple[str, ...]] = ("",)
     raw_folders: ClassVar[tuple[str, ...]] = ()
     mirrors: ClassVar[tuple[str, ...]] = ()
     mirror_ending: ClassVar[str] = ""
+
+    @classmethod
+    def entry(cls) -> dict[str, Any]:
+        """What the catalogue says of it, as JSON."""
+        return {
+            "title": cls.title,
+            "kind": cls.kind,
+            "shape": list(cls.shape),
+            "classes": cls.classes,
+            "revision": cls.revision,
+            "raw_choices": [list(files) for files in cls.raw_choices],
+            "raw_endings": list(cls.raw_endings),
+            "raw_folders": list(cls.raw_folders),
+            "downloads": bool(cls.mirrors),
+            "starting_point": dict(cls.starting_point),
+        }
 
     @classmethod
     def folders(cls, raw: Path | None) -> list[Path]:
@@ -121,6 +139,10 @@ class DataSet:
     def remarks(cls, raw: Path | None) -> list[str]:
         """What else the card says of the set as it was found, as sentences without a full stop; a look at names only."""
         return [] if cls.run_on_original else [NEVER_RUN]
+
+    def about(self) -> dict[str, Any]:
+        """What else the card says, once all `parts` were given: what only reading them tells."""
+        return {}
 
     def arrays(self, raw: Path | None) -> dict[str, np.ndarray]:
         """All arrays, in memory.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ebmpipe.data.base import SPLITS, DataSet
+from ebmpipe.data.dealing import by_class, drawn
 from ebmpipe.seeding import numpy_generator
 
 
@@ -45,12 +46,9 @@ class Digits(DataSet):
         pixels, labels = load_digits(return_X_y=True)
         images, labels = pixels.astype(np.uint8).reshape(-1, *self.shape), labels.astype(np.int64)
         rng = numpy_generator(0, "data", self.name)
-        shuffled = rng.permutation(len(labels))
-        rest = shuffled[np.argsort(labels[shuffled], kind="stable")]
+        rest = by_class(labels, rng)
         out: dict[str, np.ndarray] = {}
         for split in SPLITS:
-            # Every m-th of the images sorted by class: as many as asked for, and of each class its share to within one.
-            taken = np.diff(np.arange(len(rest) + 1) * self.sizes[split] // len(rest)) == 1
-            indices, rest = rng.permutation(rest[taken]), rest[~taken]
+            indices, rest = drawn(rest, self.sizes[split], rng)
             out[split], out[f"{split}_labels"] = images[indices], labels[indices]
         return out

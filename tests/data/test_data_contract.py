@@ -92,7 +92,7 @@ def test_splits_are_fixed_and_read_back(name: str, dataset: DataSet, folder: Pat
 
 
 def test_card_is_complete_and_true(name: str, dataset: DataSet, raw: Path | None, folder: Path, card: dict[str, Any]) -> None:
-    assert card.keys() == CARD
+    assert card.keys() == CARD | dataset.about().keys()
     prepared = Prepared(folder)
     assert card["name"] == name == prepared.spec.name
     assert prepared.spec.shape == dataset.shape and prepared.spec.folder == folder

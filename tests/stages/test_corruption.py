@@ -230,7 +230,8 @@ def test_damage_of_several_kinds_is_all_mended_or_named(world):
     command = [sys.executable, "-m", "ebmpipe.cli", "verify", "--results", str(results)]
     mended = subprocess.run([*command, "--repair"], capture_output=True, text=True, check=False)
     assert mended.returncode == 1
-    assert "this cannot be mended: 'aaa' is none of the data" in mended.stdout
+    told = f"this cannot be mended: {results / 'data/aaa/card.json'} is damaged: it has no checksum of its content; run `ebmpipe prepare`"
+    assert f"{told} again with --dataset aaa --files PATH, or remove" in mended.stdout  # data of the user's own, or none
     assert mended.stdout.splitlines()[-1].endswith("found 2 damaged, mended 1")  # the features, and with them the run
     (results / "data/aaa/card.json").unlink()
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0

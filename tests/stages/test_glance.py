@@ -101,7 +101,7 @@ def test_images_show_the_chains_of_training_denoised():
 
 def test_methods_without_chains_draw_fresh_ones(monkeypatch):
     monkeypatch.setattr(pcd.PCD, "chains", lambda self: None)
-    monkeypatch.setattr(glance, "starting_point", lambda dataset: {"sampling": {"steps": 3}})
+    monkeypatch.setattr(glance, "starting_point", lambda dataset, folder: {"sampling": {"steps": 3}})
     _, folder = train("digits", "pcd")
     seen, _ = glance.look(folder, glance.Prepared(Path("results/data/digits")), "cpu")
     assert seen.made == "long chains of 3 steps"

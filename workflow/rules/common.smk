@@ -136,6 +136,11 @@ def data_revision(wildcards):
     return PLAN.catalogue["datasets"][wildcards.dataset]["revision"]
 
 
+def own_data():
+    """A regular expression for the data sets of the user's own; it matches nothing where there are none."""
+    return "|".join(PLAN.own_datasets) or "(?!)"
+
+
 def caption(name):
     return str(Path(workflow.basedir) / f"workflow/report/{name}.rst")
 

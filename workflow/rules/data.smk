@@ -4,6 +4,8 @@ rule prepare:
         card=f"{DATA}/card.json",
     log:
         f"{RESULTS}/logs/prepare/{{dataset}}.log",
+    wildcard_constraints:
+        dataset=f"(?!(?:{own_data()})/)[a-z][a-z0-9_]*",
     conda:
         ENVIRONMENT
     threads: 1
@@ -15,6 +17,31 @@ rule prepare:
         revision=data_revision,
     shell:
         "ebmpipe prepare --dataset {wildcards.dataset} --results {params.results:q}" " > {log:q} 2>&1"
+
+
+# Data of the user's own: made again where their files or how they are read have changed, not where they were only moved.
+rule prepare_own:
+    output:
+        data=f"{DATA}/data.safetensors",
+        card=f"{DATA}/card.json",
+    log:
+        f"{RESULTS}/logs/prepare/{{dataset}}.log",
+    wildcard_constraints:
+        dataset=own_data(),
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=1440,
+    params:
+        results=results_folder,
+        revision=data_revision,
+        settings=stage_setting(PLAN.own_settings),
+        content=stage_setting(PLAN.own_content),
+    shell:
+        "ebmpipe prepare --dataset {wildcards.dataset} --settings {params.settings:q}"
+        " --results {params.results:q} > {log:q} 2>&1"
 
 
 rule features:
