@@ -291,6 +291,14 @@ class BasedEnergy(nn.Module):
         value: Tensor = self.network((x - self.mean) / self.std) + self.temperature * self.base(x)
         return value
 
+    def with_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """E(x) in nats, (n,), and the logits (n, classes) that it is made of, in one pass of a network that has them.
+
+        p(y | x) is their softmax, of which the base and the temperature, that of the law of x, are no part.
+        """
+        value, logits = self.network.with_logits((x - self.mean) / self.std)  # type: ignore[operator]
+        return value + self.temperature * self.base(x), logits
+
     @torch.no_grad()
     def grad(self, x: Tensor) -> Tensor:
         """The input gradient, shape of ``x``; the network's own if it offers one."""

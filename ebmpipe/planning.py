@@ -20,6 +20,8 @@ from ebmpipe.writable import writable
 #: Keys whose values are mappings, below a label or a data set.
 SECTIONS = ("settings", "requires", "sampling", "evaluation")
 
+#: The setting that makes a classifier of a method's energy.
+CLASSIFIER = "cross_entropy"
 #: The family of metrics that needs a base to anneal from.
 ANNEALING = "annealing"
 
@@ -197,8 +199,24 @@ class Plan:
     def _takes(self, label: str, kind: str) -> bool:
         return kind in self._method_entry(label).get("kinds", [kind])
 
+    def _classifies(self, label: str, dataset: str) -> bool:
+        """Whether a label trains a classifier on a data set, by what was said last; its settings are checked elsewhere."""
+        entry, kind = self._method_entry(label), self._kind(dataset)
+        said = [entry.get("defaults", {}), entry.get("settings_by_kind", {}).get(kind, {})]
+        places: list[Key] = [
+            ("defaults", kind, "settings", label), ("methods", label, "settings"), ("datasets", dataset, "settings", label)
+        ]  # fmt: skip
+        weights = [layer[CLASSIFIER] for layer in (*said, *map(self._said, places)) if CLASSIFIER in layer]
+        return bool(weights) and weights[-1] is not None
+
+    def _lacks_labels(self, label: str, dataset: str) -> str | None:
+        """Why a label cannot run on a data set without class labels; None if it can."""
+        if self.catalogue["datasets"][dataset]["classes"] is not None or not self._classifies(label, dataset):
+            return None
+        return f"{label!r} trains a classifier ({CLASSIFIER} is set), and {dataset} has no labels of classes"
+
     def _labels(self, dataset: str) -> list[str]:
-        """The rows of one data set: those it names, or all whose method takes its kind of data."""
+        """The rows of one data set: those it names, or all whose method takes its kind of data, and its lack of class labels."""
         kind, fitting = self._kind(dataset), [label for label in self.config["methods"] if self._takes(label, self._kind(dataset))]
         place: Key = ("datasets", dataset) if "labels" in self.config["datasets"][dataset] else ("defaults", kind)
         named: list[str] | None = self.datasets[dataset].get("labels")
@@ -208,15 +226,20 @@ class Plan:
                 takes = ", ".join(self._method_entry(label)["kinds"])
                 text = f"{dotted(place)}.labels: {label!r} is {self.method_of(label)}, which takes {takes}; {dataset} is {kind}"
                 raise ConfigError(text, (*place, "labels", index))
-        labels = fitting if named is None else list(named)
+            if lack := self._lacks_labels(label, dataset):
+                raise ConfigError(f"{dotted(place)}.labels: {lack}", (*place, "labels", index))
+        labels = [label for label in fitting if not self._lacks_labels(label, dataset)] if named is None else list(named)
         if not labels:
-            text = f"datasets.{dataset}: none of the labels can run on it: {', '.join(self.config['methods'])} do not take {kind}"
+            lacks = "; ".join(lack for label in fitting if (lack := self._lacks_labels(label, dataset)))
+            why = lacks or f"{', '.join(self.config['methods'])} do not take {kind}"
+            text = f"datasets.{dataset}: none of the labels can run on it: {why}"
             raise ConfigError(text, ("datasets", dataset))
         key: Key = ("datasets", dataset, "settings")
         for label in self.config["datasets"][dataset].get("settings", {}):
             one_of(label, self.config["methods"], key, (*key, label))
             if label not in labels:
-                raise ConfigError(f"{dotted(key)}: {label!r} does not run on {dataset}, only {', '.join(labels)}", (*key, label))
+                why = self._lacks_labels(label, dataset) or f"{label!r} does not run on {dataset}, only {', '.join(labels)}"
+                raise ConfigError(f"{dotted(key)}: {why}", (*key, label))
         return labels
 
     def _labels_with_defaults(self, kind: str) -> list[str]:
@@ -258,6 +281,7 @@ class Plan:
                 takes = self._method_entry(label).get("kinds", [])
                 kind = self._kind(run.dataset)
                 why = f"its method takes {', '.join(takes)}" if takes and kind not in takes else f"datasets.{run.dataset}.labels lacks it"
+                why = self._lacks_labels(label, run.dataset) or why
                 raise ConfigError(f"{dotted((*key, role))}: {label!r} does not run on {run.dataset}: {why}", (*key, role))
         return {role: Run(run.dataset, label, run.seed) for role, label in given.items()}
 

@@ -43,6 +43,10 @@ class NoEnergy(Exception):
     """Raised by `Method.energy` where there is none; the text says why and is what tables print."""
 
 
+class NoClassifier(Exception):
+    """Raised by `Method.class_probabilities` where a method learns no classes."""
+
+
 @dataclass
 class Samples:
     """Positions (n, *event) and how they were made.
@@ -176,6 +180,11 @@ class Method(nn.Module, ABC):
         return False
 
     @property
+    def classifies(self) -> bool:
+        """Whether it learns p(y | x) from labels: then updates are those of `labelled_step`, and `class_probabilities` are there."""
+        return False
+
+    @property
     def noise_level(self) -> float:
         """σ of the Gaussian noise in the data that the energy models; 0 if it models the data themselves."""
         return self.config.data_noise
@@ -199,6 +208,10 @@ class Method(nn.Module, ABC):
         These are scalars, or functions of nothing that return one, which are called when a row of the history is written.
         """
 
+    def labelled_step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Any]:
+        """`training_step` of a method that `classifies`: one whole update from ``batch`` (n, *event) and its classes ``labels`` (n,)."""
+        raise NotImplementedError(f"{self.name} learns no classes")
+
     @abstractmethod
     def energy(self, x: Tensor) -> Tensor:
         """E(x) of the trained model in nats, shape (n,): averaged weights, base and temperature included.
@@ -213,6 +226,14 @@ class Method(nn.Module, ABC):
     def energy_function(self) -> Energy:
         """The same energy as an object that may offer input gradients by hand."""
         return self.energy
+
+    def class_probabilities(self, x: Tensor) -> Tensor:
+        """p(y | x) of the trained model at ``x`` (n, *event), averaged weights: (n, classes) float64, rows summing to 1.
+
+        Raises:
+            NoClassifier: if it learns none.
+        """
+        raise NoClassifier(f"{self.name} learns no classes")
 
     def chains(self) -> Samples | None:
         """The persistent chains of training as they are, and how they came about, if the method has any."""
@@ -310,11 +331,28 @@ class EnergyMethod(Method):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        network: nn.Module = build_network(setup.network, setup.spec)
+        network: nn.Module = build_network(setup.network, setup.spec, self.classes)
         if setup.config.spectral_norm is not None:
             network = spectrally_normalised(network, setup.config.spectral_norm)
         energy = BasedEnergy(network, setup.spec, self.base, self.temperature)
         self.learner = Learner(self.trained(energy), setup.config.optimiser, setup.iterations)
+
+    @property
+    def classes(self) -> int | None:
+        """How many logits the energy is made of; None: it is the network's one output."""
+        return None
+
+    @property
+    def classifies(self) -> bool:
+        return self.classes is not None
+
+    @torch.no_grad()
+    def class_probabilities(self, x: Tensor) -> Tensor:
+        if not self.classifies:
+            return super().class_probabilities(x)
+        _, logits = self.learner.average.with_logits(x)  # type: ignore[operator]
+        probabilities: Tensor = logits.double().softmax(1)
+        return probabilities
 
     def trained(self, energy: BasedEnergy) -> nn.Module:
         """What is optimised: the energy, or a module around it."""
