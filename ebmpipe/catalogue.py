@@ -83,7 +83,7 @@ def catalogue() -> dict[str, Any]:
         },
         "features": choosing.entries(),
         "figures": {
-            name: {"title": f.title, "category": f.category, "kinds": sorted(f.kinds)}
+            name: {"title": f.title, "category": f.category, "kinds": sorted(f.kinds), "needs": f.needs}
             for name, f in registry.load_all("report.figures").items()
         },
         "defaults": {

@@ -214,7 +214,10 @@ class DatasetConfig(Model):
 
     optional: bool = Field(False, description="leave the data set out, with a notice, where its raw files are not at hand")
     labels: list[Identifier] | None = Field(
-        None, min_length=1, json_schema_extra=DISTINCT, description="rows to run here; null: every one whose method takes this kind of data"
+        None,
+        min_length=1,
+        json_schema_extra=DISTINCT,
+        description="rows to run here; null: every one whose method takes this kind of data, or lack of labels",
     )
     seeds: list[Seed] | None = Field(None, min_length=1, json_schema_extra=DISTINCT, description="seeds here; null: the workflow's")
     gradient_evaluations: int | None = Field(None, ge=1, description="training budget of every method, in gradient evaluations")

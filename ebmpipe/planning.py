@@ -500,8 +500,10 @@ class Plan:
         return chosen
 
     def figures(self, dataset: str) -> list[str]:
-        """The figures of one data set."""
-        return [name for name, entry in self.catalogue["figures"].items() if self._kind(dataset) in entry["kinds"]]
+        """The figures of one data set: those of its kind, of which some need a label that trains a classifier."""
+        classified = any(self._classifies(label, dataset) for label in self.labels[dataset])
+        of_kind = {name: entry for name, entry in self.catalogue["figures"].items() if self._kind(dataset) in entry["kinds"]}
+        return [name for name, entry in of_kind.items() if classified or entry.get("needs") != "classifier"]
 
     def overview_figures(self) -> list[str]:
         """The figures that span all data sets."""
