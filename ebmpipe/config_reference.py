@@ -108,6 +108,7 @@ def reference() -> str:
         config.WorkflowConfig,
         config.LabelConfig,
         config.DatasetConfig,
+        config.CompositionConfig,
         config.SamplingConfig,
         config.EvaluationConfig,
         config.PartitionConfig,

@@ -118,6 +118,7 @@ class Plan:
             name: sorted(settings.get("seeds") or config.get("seeds", [0, 1])) for name, settings in self.datasets.items()
         }
         self._check_all()
+        self.compositions: dict[str, Settings] = {name: self._composition(name) for name in config.get("compositions", {})}
         self.left_out = {name: missing for name in self.datasets if (missing := self._missing(name))}
         for name, missing in self.left_out.items():
             if not self.datasets[name].get("optional"):
@@ -125,6 +126,9 @@ class Plan:
                 raise ConfigError(text, ("datasets", name))
             for of_dataset in (self.datasets, self.labels, self.seeds):
                 del of_dataset[name]
+        for name, settings in list(self.compositions.items()):
+            if any(part.partition("/")[0] in self.left_out for part in settings["of"]):
+                del self.compositions[name]
         if not self.datasets:
             raise ConfigError(f"datasets: none is at hand. {'; '.join(self.notices)}", ("datasets",))
 
@@ -153,6 +157,43 @@ class Plan:
         for label in self.config["methods"]:
             if not any(label in labels for labels in self.labels.values()):
                 self._method_settings(None, None, label)
+
+    def _composition(self, name: str) -> Settings:
+        """What a composition is made of and how, its seeds included.
+
+        Raises:
+            ConfigError: if one of its runs is none of this config's or not in the plane, they share no seed, or the weight is no share.
+        """
+        given, key = self.config["compositions"][name], ("compositions", name)
+        for index, part in enumerate(given["of"]):
+            (dataset, label), place = part.split("/"), (*key, "of", index)
+            one_of(dataset, self.datasets, (*key, "of"), place)
+            if self._kind(dataset) != "density":
+                raise ConfigError(f"{dotted(place)}: only densities in the plane are composed; {dataset} is {self._kind(dataset)}", place)
+            one_of(label, self.labels[dataset], (*key, "of"), place)
+        if given["by"] == "mixture" and (given.get("weight") or 0) >= 1:
+            text = f"{dotted((*key, 'weight'))}: in a mixture it is the share of the second law, below 1, not {given['weight']}"
+            raise ConfigError(text, (*key, "weight"))
+        first, second = (self.seeds[part.partition("/")[0]] for part in given["of"])
+        seeds = [seed for seed in first if seed in second]
+        if not seeds:
+            raise ConfigError(f"{dotted(key)}: {' and '.join(given['of'])} have no seed in common", key)
+        return {"of": given["of"], "by": given["by"], "weight": given.get("weight"), "seeds": seeds}
+
+    def composition_revisions(self) -> dict[str, int]:
+        """Revisions that the compose stage uses."""
+        metrics, kernel = self.catalogue["metrics"], self.composition_sampling()["kernel"]["name"]
+        of_metrics = {f"metric:{name}": metrics[name]["revision"] for name in self.catalogue["composition_metrics"]}
+        return {
+            "composing": self.catalogue["composing_revision"],
+            f"sampler:{kernel}": self.catalogue["samplers"][kernel]["revision"],
+            **of_metrics,
+        }
+
+    def composition_sampling(self) -> Settings:
+        """How the chains of compositions are drawn."""
+        settings: Settings = self.catalogue["defaults"]["composition_sampling"]
+        return settings
 
     def _kind(self, dataset: str) -> str:
         return str(self.catalogue["datasets"][dataset]["kind"])
@@ -506,8 +547,9 @@ class Plan:
         return [name for name, entry in of_kind.items() if classified or entry.get("needs") != "classifier"]
 
     def overview_figures(self) -> list[str]:
-        """The figures that span all data sets."""
-        return [name for name, entry in self.catalogue["figures"].items() if not entry["kinds"]]
+        """The figures that span all data sets: that of compositions where there are some."""
+        overview = {name: entry for name, entry in self.catalogue["figures"].items() if not entry["kinds"]}
+        return [name for name, entry in overview.items() if self.compositions or entry.get("needs") != "compositions"]
 
     def table(self) -> dict[str, dict[str, list[int]]]:
         """The comparison as {dataset: {label: [seeds]}}."""

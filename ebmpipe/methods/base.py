@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ebmpipe import registry, samplers
 from ebmpipe.config import KernelConfig, MethodConfig, NetworkConfig, SamplingConfig
-from ebmpipe.energies import BasedEnergy, Energy, base_law, frozen, gradient, support_of, tempered
+from ebmpipe.energies import BasedEnergy, Energy, Law, base_law, frozen, gradient, support_of, tempered
 from ebmpipe.layers import merged
 from ebmpipe.nets.base import build_network
 from ebmpipe.nets.spectral import spectrally_normalised
@@ -121,6 +121,36 @@ def build_sampling_kernel(config: SamplingConfig) -> samplers.Kernel:
     if config.adaptation_steps:
         check_adaptable(kernel)
     return kernel
+
+
+def long_chains(energy: Energy, law: Law, settings: SamplingConfig, n: int, generator: torch.Generator) -> Samples:
+    """``n`` samples of ``energy`` by long chains from ``law``, as ``settings`` say, without a denoising jump.
+
+    A step size that is to be adapted is so on chains of its own, which start like those of the first chunk; the samples' chains all
+    start afresh with the step size found, so they are independent of each other but for that one number.
+    """
+    kernel = build_sampling_kernel(settings)
+    positions, acceptance, evaluations = [], 0.0, 0
+    notes: dict[str, Any] = {}
+    if settings.adaptation_steps:
+        start = law.sample(min(CHUNK, n), generator)
+        kernel, _, search = adapt(kernel, energy, start, settings.adaptation_steps, generator)
+        evaluations += search.gradient_evaluations
+        notes["adaptation"] = {"step_size": kernel.step_size, "acceptance": search.acceptance}
+    for first in range(0, n, CHUNK):
+        start = law.sample(min(CHUNK, n - first), generator)
+        x, summary = samplers.run(kernel, energy, start, settings.steps, generator)
+        acceptance += summary.acceptance * len(x) / n
+        evaluations += summary.gradient_evaluations
+        positions.append(x)
+    return Samples(
+        torch.cat(positions),
+        acceptance=acceptance if kernel.adjusted else None,
+        sampler_steps=settings.steps,
+        gradient_evaluations=evaluations,
+        temperature=kernel.temperature,
+        notes=notes,
+    )
 
 
 class Method(nn.Module, ABC):
@@ -249,36 +279,14 @@ class Method(nn.Module, ABC):
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Samples:
-        """``n`` fresh samples by long chains from the broad base, as ``self.sampling`` says.
-
-        A step size that is to be adapted is so on chains of its own, which start like those of the first chunk; the samples' chains all
-        start afresh with the step size found, so they are independent of each other but for that one number.
-        """
-        settings, energy = self.sampling, self.energy_function()
-        kernel = build_sampling_kernel(settings)
-        positions, acceptance, evaluations = [], 0.0, 0
-        notes: dict[str, Any] = {}
+        """``n`` fresh samples by `long_chains` from the broad base, as ``self.sampling`` says, with the denoising jump."""
         with frozen(self):
-            if settings.adaptation_steps:
-                start = self.base.sample(min(CHUNK, n), generator)
-                kernel, _, search = adapt(kernel, energy, start, settings.adaptation_steps, generator)
-                evaluations += search.gradient_evaluations
-                notes["adaptation"] = {"step_size": kernel.step_size, "acceptance": search.acceptance}
-            for first in range(0, n, CHUNK):
-                start = self.base.sample(min(CHUNK, n - first), generator)
-                x, summary = samplers.run(kernel, energy, start, settings.steps, generator)
-                acceptance += summary.acceptance * len(x) / n
-                evaluations += summary.gradient_evaluations
-                positions.append(x)
-        x = torch.cat(positions)
-        return Samples(
-            self.denoised(x),
-            before=x if self.denoises else None,
-            acceptance=acceptance if kernel.adjusted else None,
-            sampler_steps=settings.steps,
-            gradient_evaluations=evaluations + n * int(self.denoises),
-            temperature=kernel.temperature,
-            notes=notes,
+            drawn = long_chains(self.energy_function(), self.base, self.sampling, n, generator)
+        return replace(
+            drawn,
+            x=self.denoised(drawn.x),
+            before=drawn.x if self.denoises else None,
+            gradient_evaluations=drawn.gradient_evaluations + n * int(self.denoises),
         )
 
     def own_samples(self, n: int, generator: torch.Generator) -> Samples | None:
