@@ -109,7 +109,7 @@ def part_of(name: str, seed: int, results: Path, device: str) -> Part:
     if not isinstance(density, Density):
         raise ValueError(f"{name}: only densities in the plane are composed; {dataset} is {data.spec.kind}")
     if lost := folder.training_divergence:
-        raise Diverged(f"{folder.path} diverged: {lost}")
+        raise Diverged(f"{name} diverged: {lost}")
     method = load_run(folder, data, device)
     points = data.split("test").astype(np.float64)
     energy = log_unnormalised(method.energy_function(), device)
@@ -189,11 +189,11 @@ def compose(name: str, config: CompositionConfig, seed: int, results: Path, samp
     folder = composition_folder(results, name, seed)
     folder.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {"name": name, "seed": seed, **config.model_dump(mode="json"), "sampling": sampling.model_dump(mode="json")}
-    status, reason, weight = "finished", None, config.weight
+    status, reason = "finished", None
+    weight = COMPOSITIONS[config.by].default_weight if config.weight is None else config.weight
     try:
         parts = cast("tuple[Part, Part]", tuple(part_of(part, seed, results, device) for part in config.of))
         learned, truth = composed(config, parts)
-        weight = learned.weight
         with torch.no_grad(), ExitStack() as stack:
             for part in parts:
                 stack.enter_context(frozen(part.method))

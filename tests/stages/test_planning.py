@@ -353,6 +353,35 @@ def test_a_label_that_trains_a_classifier_runs_where_there_are_labels_of_classes
             plan({"methods": {name: {"settings": {"cross_entropy": 1.0}}}, "datasets": {"digits": {}}})
 
 
+MOONS = {"methods": {"pcd": {}, "dsm": {}}, "datasets": {"two_moons": {}, "eight_gaussians": {"seeds": [1, 2]}, "digits": {}}}
+
+
+def test_compositions_are_of_runs_that_there_are():
+    given = {"both": {"of": ["two_moons/pcd", "eight_gaussians/dsm"], "by": "difference", "weight": 0.1}}
+    made = plan(MOONS | {"seeds": [0, 1], "compositions": given})
+    assert made.compositions == {"both": given["both"] | {"seeds": [1]}}, "the seeds that both have"
+    assert "compositions" in made.overview_figures() and "compositions" not in plan(MOONS).overview_figures()
+    SamplingConfig.model_validate(made.composition_sampling())
+    assert {"composing", "metric:mmd", "sampler:mala"} <= set(made.composition_revisions())
+    wrong = [
+        ({"of": ["two_moons/pcd", "to_moons/pcd"]}, r"compositions\.both\.of: 'to_moons'.*Did you mean 'two_moons'", ("of", 1)),
+        ({"of": ["two_moons/pdc", "two_moons/pcd"]}, r"compositions\.both\.of: 'pdc'.*Did you mean 'pcd'", ("of", 0)),
+        ({"of": ["two_moons/pcd", "digits/pcd"]}, r"only densities in the plane are composed; digits is images", ("of", 1)),
+        ({"of": ["two_moons/pcd"]}, r"compositions\.both\.of", None),
+        ({"of": ["two_moons", "eight_gaussians"]}, r"compositions\.both\.of", None),
+        ({"by": "sum"}, r"compositions\.both\.by: 'sum'", None),
+        ({"weight": 0}, r"compositions\.both\.weight: 0", None),
+        ({"by": "mixture", "weight": 1.5}, r"both\.weight: in a mixture it is the share of the second law, below 1, not 1\.5", ("weight",)),
+        ({"weigth": 1}, r"compositions\.both: 'weigth'.*Did you mean 'weight'", None),
+    ]
+    for change, message, key in wrong:
+        with pytest.raises(ConfigError, match=message) as caught:
+            plan(MOONS | {"seeds": [0, 1], "compositions": {"both": given["both"] | change}})
+        assert key is None or caught.value.key == ("compositions", "both", *key)
+    with pytest.raises(ConfigError, match=r"compositions\.both: two_moons/pcd and eight_gaussians/dsm have no seed in common"):
+        plan(MOONS | {"seeds": [0], "compositions": given})
+
+
 def test_the_figure_of_classifiers_is_drawn_where_there_are_some():
     made = plan({"methods": {"pcd": {}}, "datasets": {"digits": {}}})
     assert "calibration" not in made.figures("digits") and "samples" in made.figures("digits")

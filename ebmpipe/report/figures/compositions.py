@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 
-from ebmpipe.report.base import Context, Figure
+from ebmpipe.report.base import PANEL_LINE, Context, Figure
 from ebmpipe.report.compositions import Composed, collected
 from ebmpipe.report.numbers import significant
 from ebmpipe.report.pictures import Box, show
@@ -15,6 +17,7 @@ from ebmpipe.report.style import bare, panels, say
 #: Chains shown, and what each column is.
 POINTS = 1500
 COLUMNS = ("first", "second", "truth", "composed", "samples")
+SIGNS = {"product": "×", "mixture": "or", "difference": "÷"}
 #: Share of the mass that the frame may leave out.
 BEYOND = 0.001
 
@@ -44,7 +47,7 @@ class Compositions(Figure):
 
     def draw(self, context: Context) -> matplotlib.figure.Figure:
         found = collected(context.results)
-        figure, axes = panels(max(1, len(found)) * len(COLUMNS), len(COLUMNS), 2.0, 2.25)
+        figure, axes = panels(max(1, len(found)) * len(COLUMNS), len(COLUMNS), 2.1, 2.45)
         for row, (name, seeds) in enumerate(found.items()):
             self.row(axes[row * len(COLUMNS) : (row + 1) * len(COLUMNS)], name, seeds)
         for panel in axes:
@@ -52,23 +55,30 @@ class Compositions(Figure):
             panel.set_box_aspect(1)
         if not found:
             say(axes[0], "no composition to show")
-        figure.supxlabel("densities of the first seed; each panel has a colour scale of its own · KL: mean over seeds", fontsize=7)
+        figure.supxlabel(
+            "densities and chains of the first seed, each panel on a colour scale of its own · numbers: means over seeds", fontsize=7
+        )
         return figure
 
     def row(self, axes: list[Axes], name: str, seeds: list[Composed]) -> None:
         """The panels of one composition."""
         one = next((composed for composed in seeds if composed.ledger["status"] == "finished"), None)
         if one is None:
-            for panel in axes:
-                say(panel, "diverged:\n" + str(seeds[0].ledger["reason"]))
+            say(axes[0], textwrap.fill(str(seeds[0].ledger["reason"]), PANEL_LINE))
             axes[0].set_title(name)
+            for panel in axes[1:]:
+                panel.set_visible(False)
             return
         arrays, (first, second), weight = one.arrays, one.config["of"], one.config["weight"]
         x, y = arrays["grid_x"], arrays["grid_y"]
         densities = {key.removeprefix("log_density_"): np.exp(value) for key, value in arrays.items() if key.startswith("log_density_")}
         box = frame_of(x, y, list(densities.values()))
-        power = f" ^{weight:g}" if one.config["by"] != "mixture" and weight != 1 else ""
-        titles = {"first": first, "second": second + power, "truth": f"true {one.config['by']}", "composed": self.numbers(seeds)}
+        by = one.config["by"]
+        power = f"^{weight:g}" if by != "mixture" and weight != 1 else ""
+        shares = (f"{1 - weight:g} ", f"{weight:g} ") if by == "mixture" else ("", "")
+        titles = {"first": f"{shares[0]}{first}", "second": f"{SIGNS[by]} {shares[1]}{second}{power}"}
+        titles |= {"truth": f"{by}\nof the true densities", "composed": self.numbers(seeds)}
+        axes[0].set_ylabel(name)
         for panel, key in zip(axes, COLUMNS, strict=True):
             if key == "samples":
                 self.chains(panel, densities["truth"], one.samples["fresh"], (x, y), seeds)
@@ -97,10 +107,13 @@ class Compositions(Figure):
         found = [value for seed in seeds if (value := seed.value("mmd")) is not None]
         control = [value for seed in seeds if (value := seed.value("mmd@truth")) is not None]
         numbers = [f"{1e3 * np.mean(values):.1f}" for values in (found, control) if values]
-        axes.set_title(f"chains, 10³ MMD² {numbers[0]}" + (f" (true energies {numbers[1]})" if len(numbers) > 1 else ""))
+        beside = f" (true: {numbers[1]})" if len(numbers) > 1 else ""
+        axes.set_title(f"chains of it\n10³ MMD² {numbers[0]}{beside}" if numbers else "chains of it")
 
     @staticmethod
     def numbers(seeds: list[Composed]) -> str:
         """What a composition's density is called, and how far it is from the true one."""
         gaps = [value for seed in seeds if (value := seed.value("nll_gap")) is not None]
-        return "composed" + (f", KL {significant(float(np.mean(gaps))).plain()} nats" if gaps else "")
+        return f"{seeds[0].config['by']} of the learned energies" + (
+            f"\nKL {significant(float(np.mean(gaps))).plain()} nats" if gaps else ""
+        )
