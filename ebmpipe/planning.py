@@ -165,12 +165,14 @@ class Plan:
             ConfigError: if one of its runs is none of this config's or not in the plane, they share no seed, or the weight is no share.
         """
         given, key = self.config["compositions"][name], ("compositions", name)
+        parts = [f"{dataset}/{label}" for dataset, labels in self.labels.items() if self._kind(dataset) == "density" for label in labels]
         for index, part in enumerate(given["of"]):
-            (dataset, label), place = part.split("/"), (*key, "of", index)
-            one_of(dataset, self.datasets, (*key, "of"), place)
-            if self._kind(dataset) != "density":
+            dataset, place = part.partition("/")[0], (*key, "of", index)
+            if dataset in self.catalogue["datasets"] and dataset not in self.datasets:
+                raise ConfigError(f"{dotted(place)}: {dataset!r} is none of the data sets of this config", place)
+            if dataset in self.datasets and self._kind(dataset) != "density":
                 raise ConfigError(f"{dotted(place)}: only densities in the plane are composed; {dataset} is {self._kind(dataset)}", place)
-            one_of(label, self.labels[dataset], (*key, "of"), place)
+            one_of(part, parts, (*key, "of"), place)
         if given["by"] == "mixture" and (given.get("weight") or 0) >= 1:
             text = f"{dotted((*key, 'weight'))}: in a mixture it is the share of the second law, below 1, not {given['weight']}"
             raise ConfigError(text, (*key, "weight"))

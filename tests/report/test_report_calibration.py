@@ -37,7 +37,7 @@ def test_a_panel_for_each_classifier_and_view(tmp_path: Path, make_pictures: Cal
     make_pictures("pcd", 0, {"frechet_lenet": 2.0})
     figure = drawn(tmp_path, {"jem": [0], "pcd": [0]})
     titled = [axes for axes in figure.axes if axes.get_title()]
-    assert [axes.get_title().partition("\n")[0] for axes in titled] == ["jem · test images", "jem · test images with the model's noise"]
+    assert [axes.get_title().splitlines()[:2] for axes in titled] == [["jem", "test images"], ["jem", "test images with the model's noise"]]
     assert titled[0].get_title().endswith("right 50.0 %, error 0.123 (by chance 0.020)")
     for axes, suffix in zip(titled, ("", "_smoothed"), strict=True):
         bins = reliability(arrays[f"confidence{suffix}"].astype(np.float32).astype(float), arrays[f"correct{suffix}"])

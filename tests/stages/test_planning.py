@@ -150,7 +150,7 @@ def test_members_of_the_users_own_are_named_by_import_path(tmp_path, monkeypatch
     monkeypatch.syspath_prepend(str(tmp_path))
     config = default()
     config["methods"]["own"] = {"method": "mine:Method", "settings": {"anything": 1}}
-    config["datasets"] = {"eight_gaussians": {"network": {"name": "mine:Network", "settings": {"size": 3}}}}
+    config["datasets"], config["compositions"] = {"eight_gaussians": {"network": {"name": "mine:Network", "settings": {"size": 3}}}}, {}
     settings = plan(config).run_settings(Run("eight_gaussians", "own", 0))
     assert settings["network"] == {"name": "mine:Network", "settings": {"size": 3}}
     before = settings["revisions"]["source:mine"]
@@ -302,7 +302,7 @@ def test_nothing_after_a_key_is_an_empty_mapping():
 def test_a_method_is_not_asked_for_data_that_it_does_not_take():
     catalogue = copy.deepcopy(CATALOGUE)
     catalogue["methods"]["nce"]["kinds"] = ["density"]
-    config = default() | {"defaults": {}}
+    config = default() | {"defaults": {}, "compositions": {}}
     config["datasets"] = {"eight_gaussians": {}, "digits": {}}
     made = Plan(config, SCHEMA, catalogue)
     assert "nce" in made.labels["eight_gaussians"] and "nce" not in made.labels["digits"]
@@ -364,8 +364,8 @@ def test_compositions_are_of_runs_that_there_are():
     SamplingConfig.model_validate(made.composition_sampling())
     assert {"composing", "metric:mmd", "sampler:mala"} <= set(made.composition_revisions())
     wrong = [
-        ({"of": ["two_moons/pcd", "to_moons/pcd"]}, r"compositions\.both\.of: 'to_moons'.*Did you mean 'two_moons'", ("of", 1)),
-        ({"of": ["two_moons/pdc", "two_moons/pcd"]}, r"compositions\.both\.of: 'pdc'.*Did you mean 'pcd'", ("of", 0)),
+        ({"of": ["two_moons/pcd", "to_moons/pcd"]}, r"compositions\.both\.of: 'to_moons/pcd'.*Did you mean 'two_moons/pcd'", ("of", 1)),
+        ({"of": ["two_moons/pdc", "two_moons/pcd"]}, r"compositions\.both\.of: 'two_moons/pdc'.*Did you mean 'two_moons/pcd'", ("of", 0)),
         ({"of": ["two_moons/pcd", "digits/pcd"]}, r"only densities in the plane are composed; digits is images", ("of", 1)),
         ({"of": ["two_moons/pcd"]}, r"compositions\.both\.of", None),
         ({"of": ["two_moons", "eight_gaussians"]}, r"compositions\.both\.of", None),

@@ -48,7 +48,7 @@ class Calibration(Figure):
         found = {label: run for label in context.groups if (run := context.first(label)) and "confidence" in run.arrays}
         panes = [(label, view) for label, run in found.items() for view in VIEWS if f"confidence{view}" in run.arrays]
         figure = matplotlib.figure.Figure(
-            figsize=(max(1, min(len(panes), 4)) * 2.6, -(-max(1, len(panes)) // 4) * 3.4), layout="constrained"
+            figsize=(max(1, min(len(panes), 4)) * 2.9, -(-max(1, len(panes)) // 4) * 4.1 + 0.3), layout="constrained"
         )
         if not panes:
             say(figure.subplots(), "no label that finished here trains a classifier:\nset cross_entropy in its settings")
@@ -64,7 +64,7 @@ class Calibration(Figure):
                 continue
             label, view = panes[index]
             self.panel(upper, lower, found[label], view, context.looks[label].colour)
-            upper.set_title(f"{context.name(label)} · {VIEWS[view]}\n{self.numbers(found[label], view)}")
+            upper.set_title("\n".join(filter(None, (context.name(label), VIEWS[view], self.numbers(found[label], view)))))
             if index % columns == 0:
                 upper.set_ylabel("share that is right")
                 lower.set_ylabel("examples")
@@ -102,7 +102,6 @@ class Calibration(Figure):
         upper.scatter(x, y, s=area, color=colour, edgecolor="white", linewidth=0.5, zorder=4, clip_on=False)
         upper.set_xlim(0, 1)
         upper.set_ylim(0, 1)
-        upper.set_box_aspect(1)
         lower.hist(confidence, edges.tolist(), color=colour, alpha=0.35, label="all")
         lower.hist(confidence[~correct], edges.tolist(), color=INK, label="wrong")
         lower.set_yscale("symlog", linthresh=1)
