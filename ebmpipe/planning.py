@@ -167,11 +167,14 @@ class Plan:
         given, key = self.config["compositions"][name], ("compositions", name)
         parts = [f"{dataset}/{label}" for dataset, labels in self.labels.items() if self._kind(dataset) == "density" for label in labels]
         for index, part in enumerate(given["of"]):
-            dataset, place = part.partition("/")[0], (*key, "of", index)
+            (dataset, label), place = part.split("/"), (*key, "of", index)
             if dataset in self.catalogue["datasets"] and dataset not in self.datasets:
                 raise ConfigError(f"{dotted(place)}: {dataset!r} is none of the data sets of this config", place)
             if dataset in self.datasets and self._kind(dataset) != "density":
                 raise ConfigError(f"{dotted(place)}: only densities in the plane are composed; {dataset} is {self._kind(dataset)}", place)
+            if dataset in self.datasets and label in self.config["methods"] and label not in self.labels[dataset]:
+                text = f"{dotted(place)}: {label!r} does not run on {dataset}, only {', '.join(self.labels[dataset])}"
+                raise ConfigError(text, place)
             one_of(part, parts, (*key, "of"), place)
         if given["by"] == "mixture" and (given.get("weight") or 0) >= 1:
             text = f"{dotted((*key, 'weight'))}: in a mixture it is the share of the second law, below 1, not {given['weight']}"
