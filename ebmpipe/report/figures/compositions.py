@@ -12,6 +12,7 @@ from ebmpipe.report.base import PANEL_LINE, Context, Figure
 from ebmpipe.report.compositions import Composed, collected
 from ebmpipe.report.numbers import significant
 from ebmpipe.report.pictures import Box, show
+from ebmpipe.report.reading import MissingResult
 from ebmpipe.report.style import bare, panels, say
 
 #: Chains shown, and what each column is.
@@ -46,15 +47,19 @@ class Compositions(Figure):
     needs = "compositions"
 
     def draw(self, context: Context) -> matplotlib.figure.Figure:
-        found = collected(context.results)
+        try:
+            found = collected(context.results)
+        except MissingResult:
+            found = {}
         figure, axes = panels(max(1, len(found)) * len(COLUMNS), len(COLUMNS), 2.1, 2.45)
-        for row, (name, seeds) in enumerate(found.items()):
-            self.row(axes[row * len(COLUMNS) : (row + 1) * len(COLUMNS)], name, seeds)
         for panel in axes:
             bare(panel)
             panel.set_box_aspect(1)
+            panel.set_visible(bool(found) or panel is axes[0])
+        for row, (name, seeds) in enumerate(found.items()):
+            self.row(axes[row * len(COLUMNS) : (row + 1) * len(COLUMNS)], name, seeds)
         if not found:
-            say(axes[0], "no composition to show")
+            say(axes[0], "no composition to show:\nname some under compositions\nin the config")
         figure.supxlabel(
             "densities and chains of the first seed, each panel on a colour scale of its own · numbers: means over seeds", fontsize=7
         )
