@@ -10,6 +10,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/compositions.smk"
 
 
 # Runs before the first job of a real run, and only if there is one.

@@ -23,13 +23,15 @@ class Batches:
         batch_size: examples per batch.
         seed: root seed of the run.
         device: where the whole split is kept; on the CPU it stays in its file, from where each batch is read.
+        labelled: whether its labels are kept too.
 
     Raises:
-        ValueError: if the split has fewer examples than a batch.
+        ValueError: if the split has fewer examples than a batch, or no labels though they are asked for.
     """
 
-    def __init__(self, data: Prepared, batch_size: int, seed: int, device: str) -> None:
+    def __init__(self, data: Prepared, batch_size: int, seed: int, device: str, labelled: bool = False) -> None:
         self.examples = shared(data.split("train")).to(device)
+        self.labels = shared(data.labels("train")).to(device) if labelled else None
         self.levels, self.batch_size, self.seed = data.spec.levels, batch_size, seed
         self.per_epoch = len(self.examples) // batch_size
         if not self.per_epoch:
@@ -41,11 +43,20 @@ class Batches:
         order = torch.randperm(len(self.examples), generator=torch_generator(self.seed, "batches", epoch))
         return order.to(self.examples.device)
 
+    def chosen(self, step: int) -> Tensor:
+        """Which training examples the batch of ``step`` is made of, (batch_size,)."""
+        epoch, index = divmod(step, self.per_epoch)
+        return self.permutation(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
+
+    def labels_at(self, step: int) -> Tensor:
+        """The classes of the examples of ``step``, (batch_size,) int64."""
+        if self.labels is None:
+            raise ValueError("these batches were made without labels")
+        return self.labels[self.chosen(step)]
+
     def at(self, step: int, generator: torch.Generator) -> Tensor:
         """The batch of ``step``, (batch_size, *event) float32; images are dequantised with noise from ``generator``."""
-        epoch, index = divmod(step, self.per_epoch)
-        chosen = self.permutation(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
-        batch = self.examples[chosen]
+        batch = self.examples[self.chosen(step)]
         if self.levels is None:
             return batch
         u = torch.rand(batch.shape, generator=generator, device=batch.device)

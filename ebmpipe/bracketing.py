@@ -1,4 +1,4 @@
-"""What metrics ask of an energy beyond its values: its score, and its log Z by annealing."""
+"""What metrics ask of an energy beyond its values: its score, its class probabilities, and its log Z by annealing."""
 
 from __future__ import annotations
 
@@ -35,6 +35,20 @@ def score_of(scored: Scored, device: str) -> Callable[[np.ndarray], np.ndarray] 
             return torch.cat([-gradient(energy, part.to(device)).double().cpu() for part in points.split(CHUNK)]).numpy()
 
     return score
+
+
+def probabilities_of(scored: Scored, device: str) -> Callable[[np.ndarray], np.ndarray] | None:
+    """p(y | x) as a function of arrays (n, *event) -> (n, classes) float64; None without a classifier."""
+    classify = scored.class_probabilities
+    if classify is None:
+        return None
+
+    @torch.no_grad()
+    def probabilities(x: np.ndarray) -> np.ndarray:
+        points = torch.from_numpy(np.ascontiguousarray(x)).float()
+        return torch.cat([classify(part.to(device)).cpu() for part in points.split(CHUNK)]).numpy()
+
+    return probabilities
 
 
 def bracketed(scored: Scored, flow: Callable[[], Law], config: PartitionConfig, device: str) -> Callable[[], Bracket] | None:

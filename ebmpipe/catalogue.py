@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ebmpipe import registry
-from ebmpipe.config import KINDS, EvaluationConfig, FilesConfig, KernelConfig, SamplingConfig, WorkflowConfig
+from ebmpipe.config import COMPOSITION_SAMPLING, KINDS, EvaluationConfig, FilesConfig, KernelConfig, SamplingConfig, WorkflowConfig
 from ebmpipe.config_reference import reference
 from ebmpipe.files import write_text
 
@@ -48,7 +48,7 @@ def sampler_entry(kernel: Any) -> dict[str, Any]:
 
 def catalogue() -> dict[str, Any]:
     """Everything that a config can name, with defaults, schemas and revisions."""
-    from ebmpipe import flow_base, partition
+    from ebmpipe import composing, flow_base, partition
     from ebmpipe.evaluation import EVALUATION_REVISION
     from ebmpipe.features import choosing
     from ebmpipe.loading import TRAINING_REVISION
@@ -60,6 +60,8 @@ def catalogue() -> dict[str, Any]:
         "evaluation_revision": EVALUATION_REVISION,
         "partition_revision": partition.REVISION,
         "base_revision": flow_base.REVISION,
+        "composing_revision": composing.COMPOSING_REVISION,
+        "composition_metrics": list(composing.FAMILIES),
         "methods": {name: method_entry(member) for name, member in registry.load_all("methods").items()},
         "networks": {name: network_entry(member) for name, member in registry.load_all("nets").items()},
         "samplers": {name: sampler_entry(member) for name, member in registry.load_all("samplers").items()},
@@ -70,7 +72,7 @@ def catalogue() -> dict[str, Any]:
         },
         "features": choosing.entries(),
         "figures": {
-            name: {"title": f.title, "category": f.category, "kinds": sorted(f.kinds)}
+            name: {"title": f.title, "category": f.category, "kinds": sorted(f.kinds), "needs": f.needs}
             for name, f in registry.load_all("report.figures").items()
         },
         "defaults": {
@@ -78,6 +80,7 @@ def catalogue() -> dict[str, Any]:
             "files": FilesConfig(path=".").model_dump(mode="json", exclude={"path"}),
             "kinds": {kind: defaults.model_dump(mode="json") for kind, defaults in KINDS.items()},
             "evaluation": EvaluationConfig().model_dump(mode="json"),
+            "composition_sampling": COMPOSITION_SAMPLING.model_dump(mode="json"),
         },
         "schemas": {"sampling": SamplingConfig.model_json_schema(), "evaluation": EvaluationConfig.model_json_schema()},
     }

@@ -250,6 +250,39 @@ def evaluate(
     print(folder / "metrics.json")
 
 
+@app.command()
+def compose(
+    name: Annotated[str, typer.Argument(help="What the composition is called.")],
+    of: Annotated[list[str], typer.Option(help="The two runs, each as data set/label: say it twice.")],
+    by: Annotated[str, typer.Option(help="product, mixture or difference.")],
+    weight: Annotated[float | None, typer.Option(help="How much the second counts; by default 1, 0.5 and 0.2.")] = None,
+    seed: Seed = 0,
+    sampling: Annotated[
+        str | None, typer.Option(help="How its chains are drawn, as JSON; where not given, 4000 chains as on densities.")
+    ] = None,
+    results: Results = Path("results"),
+    device: Device = "auto",
+) -> None:
+    """Make one law of two trained energies in the plane, and measure it against the one of the true densities."""
+    from ebmpipe.composing import compose as run
+    from ebmpipe.config import COMPOSITION_SAMPLING, CompositionConfig, SamplingConfig
+    from ebmpipe.layers import merged
+
+    config = CompositionConfig.model_validate({"of": of, "by": by, "weight": weight})
+    drawn = SamplingConfig.model_validate(merged(COMPOSITION_SAMPLING.model_dump(mode="json"), parsed(sampling)))
+    print(run(name, config, seed, results, drawn, device) / "metrics.json")
+
+
+@app.command()
+def collect_compositions(
+    compositions: Annotated[str, typer.Option(help="The compositions, as JSON: {name: [seeds]}.")], results: Results = Path("results")
+) -> None:
+    """Gather the numbers of all compositions into tables/compositions.csv."""
+    from ebmpipe.report.compositions import collect as run
+
+    print(run(results, parsed(compositions)))
+
+
 RunsOption = Annotated[str, typer.Option(help="The runs, as JSON: {dataset: {label: [seeds]}}.")]
 
 

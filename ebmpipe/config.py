@@ -244,7 +244,10 @@ class DatasetConfig(Model):
     files: FilesConfig | None = Field(None, description="data of one's own, under an id that is none of the data sets below")
     optional: bool = Field(False, description="leave the data set out, with a notice, where its raw files are not at hand")
     labels: list[Identifier] | None = Field(
-        None, min_length=1, json_schema_extra=DISTINCT, description="rows to run here; null: every one whose method takes this kind of data"
+        None,
+        min_length=1,
+        json_schema_extra=DISTINCT,
+        description="rows to run here; null: every one whose method takes this kind of data, or lack of labels",
     )
     seeds: list[Seed] | None = Field(None, min_length=1, json_schema_extra=DISTINCT, description="seeds here; null: the workflow's")
     gradient_evaluations: int | None = Field(None, ge=1, description="training budget of every method, in gradient evaluations")
@@ -252,6 +255,26 @@ class DatasetConfig(Model):
     sampling: dict[str, Any] = Field({}, description="fresh samples; see SamplingConfig")
     evaluation: dict[str, Any] = Field({}, description="what is measured; see EvaluationConfig")
     settings: dict[Identifier, dict[str, Any]] = Field({}, description="label -> settings of its method on this data set")
+
+
+#: How the chains of a composition are drawn: those of densities, and as many as metrics look at.
+COMPOSITION_SAMPLING = SamplingConfig(n=4000, kernel=KernelConfig(name="mala", settings={"step_size": 0.25}))
+#: A run of the comparison, on each of its seeds.
+PART = r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*$"
+
+
+class CompositionConfig(Model):
+    """A law in the plane made of two trained ones, without training; it is measured against the one made of the true densities."""
+
+    of: list[Annotated[str, Field(pattern=PART)]] = Field(
+        min_length=2, max_length=2, description="the two runs, each as data set/label; of every seed that both data sets have"
+    )
+    by: Literal["product", "mixture", "difference"] = Field(
+        description="product: p₁ p₂^w; mixture: (1 - w) p₁ + w p₂; difference: p₁ / p₂^w; the first and last up to a constant"
+    )
+    weight: float | None = Field(
+        None, gt=0, description="w; null: 1 in a product, 0.5 in a mixture, 0.2 in a difference, which is no law if w is too large"
+    )
 
 
 class WorkflowConfig(Model):
@@ -266,3 +289,4 @@ class WorkflowConfig(Model):
     methods: dict[Identifier, LabelConfig] = Field(min_length=1, description="label -> what it is")
     defaults: dict[Literal["density", "vectors", "images"], DatasetConfig] = Field({}, description="per kind of data")
     datasets: dict[Identifier, DatasetConfig] = Field(min_length=1, description="data set -> how the comparison runs on it")
+    compositions: dict[Identifier, CompositionConfig] = Field({}, description="name -> two runs in the plane that are made into one law")

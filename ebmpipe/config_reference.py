@@ -28,7 +28,7 @@ method's own stand with its settings; those of the [data set](#data-sets); `defa
 
 | config | what it runs |
 |---|---|
-| `config.yaml` | the default: every method on `eight_gaussians`, the leading image methods on `digits`; two seeds; minutes |
+| `config.yaml` | the default: every method on `eight_gaussians`, leading ones on `digits`, compositions with `two_moons`; two seeds; minutes |
 | `full.yaml` | the complete small-scale comparison: every method, every data set that is at hand, five seeds; hours, resumable |
 """
 
@@ -109,6 +109,7 @@ def reference() -> str:
         config.LabelConfig,
         config.DatasetConfig,
         config.FilesConfig,
+        config.CompositionConfig,
         config.SamplingConfig,
         config.EvaluationConfig,
         config.PartitionConfig,

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from ebmpipe.supports import Box
 
 if TYPE_CHECKING:
+    from ebmpipe.data.base import Density
     from ebmpipe.spec import DataSpec
 
 #: Any callable (n, *event) -> (n,) in nats, with p proportional to exp(-E).
@@ -95,6 +96,29 @@ class Watched:
     def __call__(self, x: Tensor) -> Tensor:
         self.x, self.seen = x, self.energy(x)
         return self.seen
+
+
+class TrueEnergy:
+    """-log p of a density on the plane, with its input gradient, as energies are."""
+
+    def __init__(self, density: Density) -> None:
+        self.density = density
+
+    def __call__(self, x: Tensor) -> Tensor:
+        # A trajectory may leave for where doubles overflow; no kernel enters what is not finite there.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return torch.from_numpy(-self.density.log_density(x.detach().double().cpu().numpy())).to(x)
+
+    def grad(self, x: Tensor) -> Tensor:
+        """-∇ log p, shape of ``x``; taken for zero where the density has edges. Kernels that accept or reject stay exact with any."""
+        if self.density.edges:
+            return torch.zeros_like(x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return torch.from_numpy(-self.density.score(x.detach().double().cpu().numpy())).to(x)
+
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both."""
+        return self(x), self.grad(x)
 
 
 class Tempered:
@@ -290,6 +314,14 @@ class BasedEnergy(nn.Module):
         """E(x) in nats, shape (n,)."""
         value: Tensor = self.network((x - self.mean) / self.std) + self.temperature * self.base(x)
         return value
+
+    def with_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """E(x) in nats, (n,), and the logits (n, classes) that it is made of, in one pass of a network that has them.
+
+        p(y | x) is their softmax, of which the base and the temperature, that of the law of x, are no part.
+        """
+        value, logits = self.network.with_logits((x - self.mean) / self.std)  # type: ignore[operator]
+        return value + self.temperature * self.base(x), logits
 
     @torch.no_grad()
     def grad(self, x: Tensor) -> Tensor:

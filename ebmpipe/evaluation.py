@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ebmpipe import registry
-from ebmpipe.bracketing import bracketed, score_of
+from ebmpipe.bracketing import bracketed, probabilities_of, score_of
 from ebmpipe.config import EvaluationConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import Energy, on_arrays
@@ -20,6 +20,7 @@ from ebmpipe.flow_base import load_base
 from ebmpipe.loading import load_run
 from ebmpipe.methods.base import Method
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable
+from ebmpipe.metrics.classification import on_test
 from ebmpipe.metrics.quadrature import density_grid, normalise
 from ebmpipe.optimisation import Diverged
 from ebmpipe.provenance import Stopwatch, choose_device
@@ -79,7 +80,7 @@ def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConf
     """Energies of data, samples and noise, and in 2-D the normalised log-density on a grid; what has no value is absent.
 
     An energy of data smoothed by noise is shown what it describes: test data with that noise, and samples before the denoising jump.
-    Noise is the base, on which the energy is built.
+    Noise is the base, on which the energy is built. Of a classifier there are the confidences in its choices, and whether they are right.
     """
     if evaluation.log_unnormalised is None:
         return {}
@@ -93,6 +94,7 @@ def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConf
     }
     if samples is not None:
         arrays["energy_samples"] = -energy(samples[:SHOWN])
+    arrays |= classified(evaluation)
     if evaluation.spec.kind == "density":
         try:
             log_z, _ = normalise(evaluation)
@@ -104,6 +106,21 @@ def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConf
         extent = (centre[0] - half, centre[0] + half, centre[1] - half, centre[1] + half)
         names = ("grid_x", "grid_y", "log_density")
         arrays |= dict(zip(names, density_grid(energy, log_z, extent, n=config.grid), strict=True))
+    return arrays
+
+
+def classified(evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """Of a classifier, its confidence at the test examples, (n,), and 1 where it is right, 0 where not; likewise with the model's noise."""
+    if evaluation.class_probabilities is None or evaluation.test_labels is None:
+        return {}
+    arrays: dict[str, np.ndarray] = {}
+    for smoothed, suffix in ((False, ""), (True, "_smoothed")):
+        if not smoothed or evaluation.smoothed is not None:
+            try:
+                found = on_test(evaluation, smoothed)
+            except NotAvailable:
+                return {}
+            arrays |= {f"confidence{suffix}": found.max(axis=1), f"correct{suffix}": found.argmax(axis=1) == evaluation.test_labels}
     return arrays
 
 
@@ -203,6 +220,8 @@ def evaluation_of(
         rng=lambda name: numpy_generator(scored.seed, "evaluation", name),
         log_unnormalised=None if scored.energy is None else log_unnormalised(scored.energy, device),
         score=score_of(scored, device),
+        class_probabilities=probabilities_of(scored, device),
+        test_labels=None if data.spec.classes is None else data.labels("test"),
         bracket=bracketed(scored, lambda: load_base(flow, data, config.partition.base_noise), config.partition, device),
         smoothed=smoothed if smooth else None,
         log_partition=scored.log_partition,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: Keys whose values are mappings, below a label or a data set.
 SECTIONS = ("settings", "requires", "sampling", "evaluation")
 
+#: The setting that makes a classifier of a method's energy.
+CLASSIFIER = "cross_entropy"
 #: The family of metrics that needs a base to anneal from.
 ANNEALING = "annealing"
 
@@ -124,6 +126,7 @@ class Plan:
             name: sorted(settings.get("seeds") or config.get("seeds", [0, 1])) for name, settings in self.datasets.items()
         }
         self._check_all()
+        self.compositions: dict[str, Settings] = {name: self._composition(name) for name in config.get("compositions", {})}
         self.left_out = {name: missing for name in self.datasets if (missing := self._missing(name))}
         for name, missing in self.left_out.items():
             if not self.datasets[name].get("optional"):
@@ -131,6 +134,9 @@ class Plan:
                 raise ConfigError(text, ("datasets", name))
             for of_dataset in (self.datasets, self.labels, self.seeds):
                 del of_dataset[name]
+        for name, settings in list(self.compositions.items()):
+            if any(part.partition("/")[0] in self.left_out for part in settings["of"]):
+                del self.compositions[name]
         if not self.datasets:
             raise ConfigError(f"datasets: none is at hand. {'; '.join(self.notices)}", ("datasets",))
 
@@ -218,6 +224,48 @@ class Plan:
             if not any(label in labels for labels in self.labels.values()):
                 self._method_settings(None, None, label)
 
+    def _composition(self, name: str) -> Settings:
+        """What a composition is made of and how, its seeds included.
+
+        Raises:
+            ConfigError: if one of its runs is none of this config's or not in the plane, they share no seed, or the weight is no share.
+        """
+        given, key = self.config["compositions"][name], ("compositions", name)
+        parts = [f"{dataset}/{label}" for dataset, labels in self.labels.items() if self._kind(dataset) == "density" for label in labels]
+        for index, part in enumerate(given["of"]):
+            (dataset, label), place = part.split("/"), (*key, "of", index)
+            if dataset in self.catalogue["datasets"] and dataset not in self.datasets:
+                raise ConfigError(f"{dotted(place)}: {dataset!r} is none of the data sets of this config", place)
+            if dataset in self.datasets and self._kind(dataset) != "density":
+                raise ConfigError(f"{dotted(place)}: only densities in the plane are composed; {dataset} is {self._kind(dataset)}", place)
+            if dataset in self.datasets and label in self.config["methods"] and label not in self.labels[dataset]:
+                text = f"{dotted(place)}: {label!r} does not run on {dataset}, only {', '.join(self.labels[dataset])}"
+                raise ConfigError(text, place)
+            one_of(part, parts, (*key, "of"), place)
+        if given["by"] == "mixture" and (given.get("weight") or 0) >= 1:
+            text = f"{dotted((*key, 'weight'))}: in a mixture it is the share of the second law, below 1, not {given['weight']}"
+            raise ConfigError(text, (*key, "weight"))
+        first, second = (self.seeds[part.partition("/")[0]] for part in given["of"])
+        seeds = [seed for seed in first if seed in second]
+        if not seeds:
+            raise ConfigError(f"{dotted(key)}: {' and '.join(given['of'])} have no seed in common", key)
+        return {"of": given["of"], "by": given["by"], "weight": given.get("weight"), "seeds": seeds}
+
+    def composition_revisions(self) -> dict[str, int]:
+        """Revisions that the compose stage uses."""
+        metrics, kernel = self.catalogue["metrics"], self.composition_sampling()["kernel"]["name"]
+        of_metrics = {f"metric:{name}": metrics[name]["revision"] for name in self.catalogue["composition_metrics"]}
+        return {
+            "composing": self.catalogue["composing_revision"],
+            f"sampler:{kernel}": self.catalogue["samplers"][kernel]["revision"],
+            **of_metrics,
+        }
+
+    def composition_sampling(self) -> Settings:
+        """How the chains of compositions are drawn."""
+        settings: Settings = self.catalogue["defaults"]["composition_sampling"]
+        return settings
+
     def _kind(self, dataset: str) -> str:
         return str(self.catalogue["datasets"][dataset]["kind"])
 
@@ -265,8 +313,24 @@ class Plan:
     def _takes(self, label: str, kind: str) -> bool:
         return kind in self._method_entry(label).get("kinds", [kind])
 
+    def _classifies(self, label: str, dataset: str) -> bool:
+        """Whether a label trains a classifier on a data set, by what was said last; its settings are checked elsewhere."""
+        entry, kind = self._method_entry(label), self._kind(dataset)
+        said = [entry.get("defaults", {}), entry.get("settings_by_kind", {}).get(kind, {})]
+        places: list[Key] = [
+            ("defaults", kind, "settings", label), ("methods", label, "settings"), ("datasets", dataset, "settings", label)
+        ]  # fmt: skip
+        weights = [layer[CLASSIFIER] for layer in (*said, *map(self._said, places)) if CLASSIFIER in layer]
+        return bool(weights) and weights[-1] is not None
+
+    def _lacks_labels(self, label: str, dataset: str) -> str | None:
+        """Why a label cannot run on a data set without class labels; None if it can."""
+        if self.catalogue["datasets"][dataset]["classes"] is not None or not self._classifies(label, dataset):
+            return None
+        return f"{label!r} trains a classifier ({CLASSIFIER} is set), and {dataset} has no labels of classes"
+
     def _labels(self, dataset: str) -> list[str]:
-        """The rows of one data set: those it names, or all whose method takes its kind of data."""
+        """The rows of one data set: those it names, or all whose method takes its kind of data, and its lack of class labels."""
         kind, fitting = self._kind(dataset), [label for label in self.config["methods"] if self._takes(label, self._kind(dataset))]
         place: Key = ("datasets", dataset) if "labels" in self.config["datasets"][dataset] else ("defaults", kind)
         named: list[str] | None = self.datasets[dataset].get("labels")
@@ -276,15 +340,20 @@ class Plan:
                 takes = ", ".join(self._method_entry(label)["kinds"])
                 text = f"{dotted(place)}.labels: {label!r} is {self.method_of(label)}, which takes {takes}; {dataset} is {kind}"
                 raise ConfigError(text, (*place, "labels", index))
-        labels = fitting if named is None else list(named)
+            if lack := self._lacks_labels(label, dataset):
+                raise ConfigError(f"{dotted(place)}.labels: {lack}", (*place, "labels", index))
+        labels = [label for label in fitting if not self._lacks_labels(label, dataset)] if named is None else list(named)
         if not labels:
-            text = f"datasets.{dataset}: none of the labels can run on it: {', '.join(self.config['methods'])} do not take {kind}"
+            lacks = "; ".join(lack for label in fitting if (lack := self._lacks_labels(label, dataset)))
+            why = lacks or f"{', '.join(self.config['methods'])} do not take {kind}"
+            text = f"datasets.{dataset}: none of the labels can run on it: {why}"
             raise ConfigError(text, ("datasets", dataset))
         key: Key = ("datasets", dataset, "settings")
         for label in self.config["datasets"][dataset].get("settings", {}):
             one_of(label, self.config["methods"], key, (*key, label))
             if label not in labels:
-                raise ConfigError(f"{dotted(key)}: {label!r} does not run on {dataset}, only {', '.join(labels)}", (*key, label))
+                why = self._lacks_labels(label, dataset) or f"{label!r} does not run on {dataset}, only {', '.join(labels)}"
+                raise ConfigError(f"{dotted(key)}: {why}", (*key, label))
         return labels
 
     def _labels_with_defaults(self, kind: str) -> list[str]:
@@ -326,6 +395,7 @@ class Plan:
                 takes = self._method_entry(label).get("kinds", [])
                 kind = self._kind(run.dataset)
                 why = f"its method takes {', '.join(takes)}" if takes and kind not in takes else f"datasets.{run.dataset}.labels lacks it"
+                why = self._lacks_labels(label, run.dataset) or why
                 raise ConfigError(f"{dotted((*key, role))}: {label!r} does not run on {run.dataset}: {why}", (*key, role))
         return {role: Run(run.dataset, label, run.seed) for role, label in given.items()}
 
@@ -544,12 +614,15 @@ class Plan:
         return chosen
 
     def figures(self, dataset: str) -> list[str]:
-        """The figures of one data set."""
-        return [name for name, entry in self.catalogue["figures"].items() if self._kind(dataset) in entry["kinds"]]
+        """The figures of one data set: those of its kind, of which some need a label that trains a classifier."""
+        classified = any(self._classifies(label, dataset) for label in self.labels[dataset])
+        of_kind = {name: entry for name, entry in self.catalogue["figures"].items() if self._kind(dataset) in entry["kinds"]}
+        return [name for name, entry in of_kind.items() if classified or entry.get("needs") != "classifier"]
 
     def overview_figures(self) -> list[str]:
-        """The figures that span all data sets."""
-        return [name for name, entry in self.catalogue["figures"].items() if not entry["kinds"]]
+        """The figures that span all data sets: that of compositions where there are some."""
+        overview = {name: entry for name, entry in self.catalogue["figures"].items() if not entry["kinds"]}
+        return [name for name, entry in overview.items() if self.compositions or entry.get("needs") != "compositions"]
 
     def table(self) -> dict[str, dict[str, list[int]]]:
         """The comparison as {dataset: {label: [seeds]}}."""

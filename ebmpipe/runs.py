@@ -28,6 +28,11 @@ STAGES = tuple(FILES)
 PATIENCE = 60.0
 
 
+def composition_folder(results: Path, name: str, seed: int) -> Path:
+    """Where a composition of two runs of one seed lies."""
+    return results / "compositions" / name / f"seed{seed}"
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """``results/runs/{dataset}/{label}/seed{seed}/``."""

@@ -26,6 +26,7 @@ class Scored:
         exact: whether ``fresh`` samples are exact ones of the law of E.
         smooth: adds the noise that E allows for to examples (n, *event); None if it allows for none.
         log_partition: log Z of E in nats as training estimated it, and its standard error.
+        class_probabilities: p(y | x), (n, *event) -> (n, classes) float64; None if there is no classifier.
         seed: root of the metrics' randomness.
     """
 
@@ -37,6 +38,7 @@ class Scored:
     exact: bool = False
     smooth: Callable[[Tensor, torch.Generator], Tensor] | None = None
     log_partition: tuple[float, float] | None = None
+    class_probabilities: Callable[[Tensor], Tensor] | None = None
     seed: int = 0
 
     @classmethod
@@ -58,5 +60,6 @@ class Scored:
             exact=method.exact_sampler,
             smooth=(lambda x, generator: method.smoothed(x, sigma, generator)) if sigma else None,
             log_partition=method.log_partition(),
+            class_probabilities=method.class_probabilities if method.classifies else None,
             seed=seed,
         )

@@ -129,7 +129,7 @@ def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device:
         return folder
     method, budget = make(config, data, results, device)
     learners = [module for module in method.modules() if isinstance(module, Learner)]
-    batches = Batches(data, method.config.batch_size, config.seed, device) if budget.size else None
+    batches = Batches(data, method.config.batch_size, config.seed, device, method.classifies) if budget.size else None
     generator = torch_generator(config.seed, "noise", device=device)
 
     machine = {"device": device_name(device), "threads": str(torch.get_num_threads()), "torch": torch.__version__}
@@ -178,7 +178,10 @@ def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device:
                     batch = batches.at(budget.updates, generator)
                     batch = method.smoothed(batch, method.config.data_noise, generator)
                     with FlopCounter() if count_flops else nullcontext() as counter:
-                        report = method.training_step(batch, generator)
+                        if method.classifies:
+                            report = method.labelled_step(batch, batches.labels_at(budget.updates), generator)
+                        else:
+                            report = method.training_step(batch, generator)
                 except Diverged as divergence:
                     status, reason = "diverged", str(divergence)
                     final = latest_row()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.features.base import check_network, networks_in
-from ebmpipe.files import CorruptFile
+from ebmpipe.files import CorruptFile, read_signed, sha256
 from ebmpipe.preparing import repair as repair_data
 from ebmpipe.runs import STAGES, RunFolder
 
@@ -18,10 +18,10 @@ class Finding:
     """Something in a results folder that is not as it was written.
 
     Attributes:
-        folder: the prepared data set, the data set's feature networks or the run that it belongs to.
+        folder: the prepared data set, the data set's feature networks, the run or the composition that it belongs to.
         problem: what is wrong, naming every file; one per line.
-        stage: the first stage of a run that is concerned; None for data and feature networks.
-        network: the feature network that is concerned; None for data and runs.
+        stage: the first stage of a run that is concerned; None for everything else.
+        network: the feature network that is concerned; None for everything else.
     """
 
     folder: Path
@@ -48,6 +48,19 @@ def of_run(folder: RunFolder) -> Iterator[Finding]:
                 problems[str(error)] = stage
     if problems:
         yield Finding(folder.path, "\n".join(problems), next(iter(problems.values())))
+
+
+def of_composition(folder: Path) -> Iterator[Finding]:
+    """What is wrong with one composition of two runs."""
+    ledger = folder / "composition.json"
+    try:
+        files = read_signed(ledger)["files"] if ledger.is_file() else {}
+    except CorruptFile as error:
+        yield Finding(folder, str(error))
+        return
+    for name, recorded in files.items():
+        if not (folder / name).is_file() or sha256(folder / name) != recorded:
+            yield Finding(folder, f"{folder / name} is missing or was altered after it was written: its SHA-256 is not the ledger's")
 
 
 def verify(results: Path) -> Iterator[Path | Finding]:
@@ -77,6 +90,9 @@ def verify(results: Path) -> Iterator[Path | Finding]:
     for path in sorted((results / "runs").glob("*/*/seed*/")):
         yield path
         yield from of_run(RunFolder(path))
+    for path in sorted((results / "compositions").glob("*/seed*/")):
+        yield path
+        yield from of_composition(path)
 
 
 def repair(finding: Finding, results: Path, raw: Path | None = None) -> str:
@@ -91,6 +107,10 @@ def repair(finding: Finding, results: Path, raw: Path | None = None) -> str:
     if finding.folder.parent.name == "data":
         repair_data(finding.folder.name, finding.folder, raw)
         return "prepared again"
+    if finding.folder.parents[1].name == "compositions":
+        for path in (results / "tables/compositions.csv", *finding.folder.iterdir()):
+            path.unlink(missing_ok=True)
+        return "removed what the composition's folder held: run the workflow again"
     (results / "tables/metrics.csv").unlink(missing_ok=True)
     if finding.stage is not None:
         return f"removed {', '.join(undone(RunFolder(finding.folder), finding.stage))}: run the workflow again"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ebmpipe import registry, samplers
 from ebmpipe.config import KernelConfig, MethodConfig, NetworkConfig, SamplingConfig
-from ebmpipe.energies import BasedEnergy, Energy, base_law, frozen, gradient, support_of, tempered
+from ebmpipe.energies import BasedEnergy, Energy, Law, base_law, frozen, gradient, support_of, tempered
 from ebmpipe.layers import merged
 from ebmpipe.nets.base import build_network
 from ebmpipe.nets.spectral import spectrally_normalised
@@ -41,6 +41,10 @@ class Reference:
 
 class NoEnergy(Exception):
     """Raised by `Method.energy` where there is none; the text says why and is what tables print."""
+
+
+class NoClassifier(Exception):
+    """Raised by `Method.class_probabilities` where a method learns no classes."""
 
 
 @dataclass
@@ -119,6 +123,36 @@ def build_sampling_kernel(config: SamplingConfig) -> samplers.Kernel:
     return kernel
 
 
+def long_chains(energy: Energy, law: Law, settings: SamplingConfig, n: int, generator: torch.Generator) -> Samples:
+    """``n`` samples of ``energy`` by long chains from ``law``, as ``settings`` say, without a denoising jump.
+
+    A step size that is to be adapted is so on chains of its own, which start like those of the first chunk; the samples' chains all
+    start afresh with the step size found, so they are independent of each other but for that one number.
+    """
+    kernel = build_sampling_kernel(settings)
+    positions, acceptance, evaluations = [], 0.0, 0
+    notes: dict[str, Any] = {}
+    if settings.adaptation_steps:
+        start = law.sample(min(CHUNK, n), generator)
+        kernel, _, search = adapt(kernel, energy, start, settings.adaptation_steps, generator)
+        evaluations += search.gradient_evaluations
+        notes["adaptation"] = {"step_size": kernel.step_size, "acceptance": search.acceptance}
+    for first in range(0, n, CHUNK):
+        start = law.sample(min(CHUNK, n - first), generator)
+        x, summary = samplers.run(kernel, energy, start, settings.steps, generator)
+        acceptance += summary.acceptance * len(x) / n
+        evaluations += summary.gradient_evaluations
+        positions.append(x)
+    return Samples(
+        torch.cat(positions),
+        acceptance=acceptance if kernel.adjusted else None,
+        sampler_steps=settings.steps,
+        gradient_evaluations=evaluations,
+        temperature=kernel.temperature,
+        notes=notes,
+    )
+
+
 class Method(nn.Module, ABC):
     """A way to train an energy. Its state dict holds everything that the next update depends on.
 
@@ -176,6 +210,11 @@ class Method(nn.Module, ABC):
         return False
 
     @property
+    def classifies(self) -> bool:
+        """Whether it learns p(y | x) from labels: then updates are those of `labelled_step`, and `class_probabilities` are there."""
+        return False
+
+    @property
     def noise_level(self) -> float:
         """σ of the Gaussian noise in the data that the energy models; 0 if it models the data themselves."""
         return self.config.data_noise
@@ -199,6 +238,10 @@ class Method(nn.Module, ABC):
         These are scalars, or functions of nothing that return one, which are called when a row of the history is written.
         """
 
+    def labelled_step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Any]:
+        """`training_step` of a method that `classifies`: one whole update from ``batch`` (n, *event) and its classes ``labels`` (n,)."""
+        raise NotImplementedError(f"{self.name} learns no classes")
+
     @abstractmethod
     def energy(self, x: Tensor) -> Tensor:
         """E(x) of the trained model in nats, shape (n,): averaged weights, base and temperature included.
@@ -214,6 +257,14 @@ class Method(nn.Module, ABC):
         """The same energy as an object that may offer input gradients by hand."""
         return self.energy
 
+    def class_probabilities(self, x: Tensor) -> Tensor:
+        """p(y | x) of the trained model at ``x`` (n, *event), averaged weights: (n, classes) float64, rows summing to 1.
+
+        Raises:
+            NoClassifier: if it learns none.
+        """
+        raise NoClassifier(f"{self.name} learns no classes")
+
     def chains(self) -> Samples | None:
         """The persistent chains of training as they are, and how they came about, if the method has any."""
         return None
@@ -228,36 +279,14 @@ class Method(nn.Module, ABC):
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Samples:
-        """``n`` fresh samples by long chains from the broad base, as ``self.sampling`` says.
-
-        A step size that is to be adapted is so on chains of its own, which start like those of the first chunk; the samples' chains all
-        start afresh with the step size found, so they are independent of each other but for that one number.
-        """
-        settings, energy = self.sampling, self.energy_function()
-        kernel = build_sampling_kernel(settings)
-        positions, acceptance, evaluations = [], 0.0, 0
-        notes: dict[str, Any] = {}
+        """``n`` fresh samples by `long_chains` from the broad base, as ``self.sampling`` says, with the denoising jump."""
         with frozen(self):
-            if settings.adaptation_steps:
-                start = self.base.sample(min(CHUNK, n), generator)
-                kernel, _, search = adapt(kernel, energy, start, settings.adaptation_steps, generator)
-                evaluations += search.gradient_evaluations
-                notes["adaptation"] = {"step_size": kernel.step_size, "acceptance": search.acceptance}
-            for first in range(0, n, CHUNK):
-                start = self.base.sample(min(CHUNK, n - first), generator)
-                x, summary = samplers.run(kernel, energy, start, settings.steps, generator)
-                acceptance += summary.acceptance * len(x) / n
-                evaluations += summary.gradient_evaluations
-                positions.append(x)
-        x = torch.cat(positions)
-        return Samples(
-            self.denoised(x),
-            before=x if self.denoises else None,
-            acceptance=acceptance if kernel.adjusted else None,
-            sampler_steps=settings.steps,
-            gradient_evaluations=evaluations + n * int(self.denoises),
-            temperature=kernel.temperature,
-            notes=notes,
+            drawn = long_chains(self.energy_function(), self.base, self.sampling, n, generator)
+        return replace(
+            drawn,
+            x=self.denoised(drawn.x),
+            before=drawn.x if self.denoises else None,
+            gradient_evaluations=drawn.gradient_evaluations + n * int(self.denoises),
         )
 
     def own_samples(self, n: int, generator: torch.Generator) -> Samples | None:
@@ -310,11 +339,28 @@ class EnergyMethod(Method):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        network: nn.Module = build_network(setup.network, setup.spec)
+        network: nn.Module = build_network(setup.network, setup.spec, self.classes)
         if setup.config.spectral_norm is not None:
             network = spectrally_normalised(network, setup.config.spectral_norm)
         energy = BasedEnergy(network, setup.spec, self.base, self.temperature)
         self.learner = Learner(self.trained(energy), setup.config.optimiser, setup.iterations)
+
+    @property
+    def classes(self) -> int | None:
+        """How many logits the energy is made of; None: it is the network's one output."""
+        return None
+
+    @property
+    def classifies(self) -> bool:
+        return self.classes is not None
+
+    @torch.no_grad()
+    def class_probabilities(self, x: Tensor) -> Tensor:
+        if not self.classifies:
+            return super().class_probabilities(x)
+        _, logits = self.learner.average.with_logits(x)  # type: ignore[operator]
+        probabilities: Tensor = logits.double().softmax(1)
+        return probabilities
 
     def trained(self, energy: BasedEnergy) -> nn.Module:
         """What is optimised: the energy, or a module around it."""

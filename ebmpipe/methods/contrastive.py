@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional
 
 from ebmpipe import samplers
 from ebmpipe.config import KernelConfig, MethodConfig
@@ -29,6 +30,12 @@ class ContrastiveConfig(MethodConfig):
     batch_size: int = Field(128, ge=1, description="examples per update")
     steps: int = Field(10, ge=1, description="steps of the kernel per update")
     kernel: KernelConfig = Field(KernelConfig(name="mala", settings={"step_size": 0.25}), description="the kernel that moves the chains")
+    cross_entropy: float | None = Field(
+        None,
+        gt=0,
+        description="weight of the cross-entropy of a classifier that is the energy itself: E = -logsumexp of one logit for each class "
+        "(JEM; labelled data only); null: no classifier, one output",
+    )
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,13 @@ class Contrastive(EnergyMethod):
     Reports ``d_t``, the mean energy of data less that of negatives, which swings about zero in a stable training, and ``r_t``, the
     mean norm of ∇E along the chains, which tells whether noise or drift moves them (Nijkamp et al. 2020). The loss is d_t plus
     penalties: it is no measure of progress.
+
+    With ``cross_entropy`` the energy is that of a joint law of examples and classes, E(x) = -log Σ_y exp l_y(x), and the loss has
+    -log p(y | x) of the labels beside the contrast: together -log p(x, y) = -log p(x) - log p(y | x), of which chains estimate the first
+    gradient and the second is exact (Grathwohl et al. 2020, eq. 9). Both see the same examples, with the noise that smooths them, in one
+    forward pass. At the chains' temperature T the law of x is exp(-E/T)/Z, of which the contrast has T times the gradient of -log p(x),
+    while p(y | x) is the softmax of the logits whatever T is: a weight of T makes the sum T times the gradient of -log p(x, y).
+    Reports the ``cross_entropy`` in nats and the ``training_accuracy``, both of the update's own batch.
     """
 
     Config = ContrastiveConfig
@@ -71,8 +85,16 @@ class Contrastive(EnergyMethod):
         return build_kernel(self.config.kernel, self.config.steps)
 
     @property
+    def classes(self) -> int | None:
+        if self.config.cross_entropy is None:
+            return None
+        if self.spec.classes is None:
+            raise ValueError(f"cross_entropy trains a classifier, and {self.spec.name} has no labels: leave it out there")
+        return self.spec.classes
+
+    @property
     def gradient_evaluations_per_step(self) -> int:
-        """Every step of every chain, then positives and negatives once."""
+        """Every step of every chain, then positives and negatives once, the classifier's share of which is no further gradient."""
         return self.config.batch_size * (self.kernel.cost(self.config.steps) + 2)
 
     @property
@@ -123,17 +145,38 @@ class Contrastive(EnergyMethod):
         return None
 
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
+        if self.classifies:
+            raise ValueError(f"{self.name} with cross_entropy learns from labels: its updates are `labelled_step`")
+        return self._updated(batch, None, generator)
+
+    def labelled_step(self, batch: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Any]:
+        return self._updated(batch, labels, generator)
+
+    def evaluated(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
+        """Energies (n,) of data and negatives, the weighted cross-entropy of the data, which come first, and what it reports."""
+        if labels is None:
+            return self.live(x), None, {}
+        assert self.config.cross_entropy is not None
+        energies, logits = self.live.with_logits(x)  # type: ignore[operator]
+        on_data = logits[: len(labels)]
+        cross_entropy = functional.cross_entropy(on_data, labels)
+        report = {"cross_entropy": cross_entropy.detach(), "training_accuracy": (on_data.argmax(1) == labels).double().mean()}
+        return energies, self.config.cross_entropy * cross_entropy, report
+
+    def _updated(self, batch: Tensor, labels: Tensor | None, generator: torch.Generator) -> dict[str, Any]:
+        """One update; with ``labels`` (n,) that of the joint law."""
         negatives = self.negatives(batch, generator)
         beside = self.loss_beside(batch, negatives, generator)
         # One forward pass for both halves: at this size the calls cost more than the arithmetic.
         x = torch.cat([batch, negatives.x])
-        energies = self.live(x)
+        energies, of_classes, classified = self.evaluated(x, labels)
         data, negative = energies.split([len(batch), len(negatives.x)])
         on_data = data.mean()
         on_negatives = negative.mean() if negatives.weights is None else (negatives.weights * negative).sum()
         contrast = on_data - on_negatives
         summary = negatives.summary
-        report = self.update(contrast if beside is None else contrast + beside, energies, x)
+        loss = sum((term for term in (beside, of_classes) if term is not None), start=contrast)
+        report = self.update(loss, energies, x)
         report |= {"d_t": contrast.detach(), "r_t": summary.gradient_norm}
         report |= {"energy_data": on_data.detach(), "energy_negative": on_negatives.detach()}
         if self.kernel.adjusted:
@@ -145,7 +188,7 @@ class Contrastive(EnergyMethod):
         if self.random_cost:
             taken = summary.gradient_evaluations if negatives.cost is None else negatives.cost
             report["gradient_evaluations"] = taken + len(x)
-        return report | self.keep(batch, negatives)
+        return report | classified | self.keep(batch, negatives)
 
 
 class PersistentConfig(ContrastiveConfig):

@@ -7,33 +7,9 @@ import torch
 from torch import Tensor
 
 from ebmpipe import registry
-from ebmpipe.data.base import Density
 from ebmpipe.data.prepared import Prepared
-from ebmpipe.energies import Energy
+from ebmpipe.energies import Energy, TrueEnergy
 from ebmpipe.methods.base import Control, NoEnergy, Samples
-
-
-class TrueEnergy:
-    """-log p of a density on the plane, with its input gradient, as energies are."""
-
-    def __init__(self, density: Density) -> None:
-        self.density = density
-
-    def __call__(self, x: Tensor) -> Tensor:
-        # A trajectory may leave for where doubles overflow; no kernel enters what is not finite there.
-        with np.errstate(over="ignore", invalid="ignore"):
-            return torch.from_numpy(-self.density.log_density(x.detach().double().cpu().numpy())).to(x)
-
-    def grad(self, x: Tensor) -> Tensor:
-        """-∇ log p, shape of ``x``; taken for zero where the density has edges. Kernels that accept or reject stay exact with any."""
-        if self.density.edges:
-            return torch.zeros_like(x)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return torch.from_numpy(-self.density.score(x.detach().double().cpu().numpy())).to(x)
-
-    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Both."""
-        return self(x), self.grad(x)
 
 
 class Data(Control):

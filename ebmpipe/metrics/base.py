@@ -69,6 +69,8 @@ class Evaluation:
         primary: the source behind a bare metric id, the same for all runs on a data set; a run may lack it.
         log_unnormalised: (n, *event) -> (n,) log p up to a constant, i.e. -E, float64; None if the run has no energy.
         score: (n, *event) -> (n, *event), -∇E, float64; None if the run has no energy.
+        class_probabilities: (n, *event) -> (n, classes), p(y | x), float64; None if the run has no classifier.
+        test_labels: classes of the test split, (n,) int64; None if it is not labelled.
         bracket: estimates log Z of that energy by annealing; raises `NotAvailable` where there is no path to it. None if the run has no
             energy.
         smoothed: slice -> that part of the test split with the Gaussian noise that the energy allows for; None if it allows for none.
@@ -91,6 +93,8 @@ class Evaluation:
     rng: Callable[[str], np.random.Generator]
     log_unnormalised: Callable[[np.ndarray], np.ndarray] | None = None
     score: Callable[[np.ndarray], np.ndarray] | None = None
+    class_probabilities: Callable[[np.ndarray], np.ndarray] | None = None
+    test_labels: np.ndarray | None = None
     bracket: Callable[[], Bracket] | None = None
     smoothed: Callable[[slice], np.ndarray] | None = None
     log_partition: tuple[float, float] | None = None

@@ -45,15 +45,79 @@ class EnergyNetwork(nn.Module, ABC):
         """f(x) in nats, shape (n,)."""
 
 
-def build_network(config: NetworkConfig, spec: DataSpec) -> EnergyNetwork:
+class HeadedNetwork(EnergyNetwork):
+    """f(x) = wᵀh(x) + b with features h; or, with ``classes``, f(x) = -log Σ_y exp l_y(x) of one logit l_y = w_yᵀh(x) + b_y per class.
+
+    The logits then define a joint law of example and class, whose energy is -l_y(x): f is that of x alone, and p(y | x) their softmax
+    (Grathwohl et al. 2020, eq. 5 to 8).
+
+    Args:
+        shape: event shape.
+        config: the network's settings.
+        classes: how many classes there are; None: one output, which is f.
+
+    Attributes:
+        head: the last, linear layer, which subclasses make.
+    """
+
+    head: nn.Linear
+
+    def __init__(self, shape: tuple[int, ...], config: NetworkSettings, classes: int | None = None) -> None:
+        super().__init__(shape, config)
+        self.classes = classes
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the head."""
+        return 1 if self.classes is None else self.classes
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """What the head is given, (n, inputs of the head)."""
+
+    def outputs_at(self, x: Tensor) -> Tensor:
+        """What the head makes of ``x``, (n, outputs)."""
+        outputs: Tensor = self.head(self.features(x))
+        return outputs
+
+    def with_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """f(x) in nats, shape (n,), and the logits that it is made of, (n, classes).
+
+        Raises:
+            ValueError: if the head has no classes.
+        """
+        if self.classes is None:
+            raise ValueError("the network's one output is its energy: it was made without classes, and has no logits")
+        outputs = self.outputs_at(x)
+        return energy_of_logits(outputs), outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = self.outputs_at(x)
+        return outputs.squeeze(1) if self.classes is None else energy_of_logits(outputs)
+
+
+def energy_of_logits(logits: Tensor) -> Tensor:
+    """-log Σ_y exp l_y of logits (n, classes), in nats, (n,)."""
+    return -logits.logsumexp(1)
+
+
+def build_network(config: NetworkConfig, spec: DataSpec, classes: int | None = None) -> EnergyNetwork:
     """The network that ``config`` names, for events of ``spec``; weights from torch's global stream.
+
+    Args:
+        config: its name and settings.
+        spec: the data.
+        classes: how many logits its energy is made of; None: it is the network's one output.
 
     Raises:
         UnknownMember: if there is no such network.
-        ValueError: if it cannot take this kind of data, or a setting is wrong.
+        ValueError: if it cannot take this kind of data, has no logits though ``classes`` are asked for, or a setting is wrong.
     """
     network = registry.load("nets", config.name)
     if spec.kind not in network.kinds:
         raise ValueError(f"network {config.name!r} takes {', '.join(sorted(network.kinds))}; {spec.name} is {spec.kind}")
-    built: EnergyNetwork = network(spec.shape, network.Config.model_validate(config.settings))
+    if classes is not None and not issubclass(network, HeadedNetwork):
+        raise ValueError(f"network {config.name!r} has no logits to classify with: derive it from HeadedNetwork, or train no classifier")
+    more = {} if classes is None else {"classes": classes}
+    built: EnergyNetwork = network(spec.shape, network.Config.model_validate(config.settings), **more)
     return built

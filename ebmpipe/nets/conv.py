@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ebmpipe.nets.base import EnergyNetwork, NetworkSettings
+from ebmpipe.nets.base import HeadedNetwork, NetworkSettings
 from ebmpipe.nets.stem import Stem, Width
 from ebmpipe.spec import Kind
 
@@ -19,7 +19,7 @@ class ConvConfig(NetworkSettings):
     widths: tuple[Width, ...] = Field((32, 64, 128), min_length=1, description="channels after the stem and after each halving")
 
 
-class ConvNet(EnergyNetwork):
+class ConvNet(HeadedNetwork):
     """Stem, then 4×4 convolutions of stride 2 that double the channels, SiLU between, and a linear head on what is left.
 
     The stem halves images of 16 pixels or more; smaller ones keep their size there.
@@ -30,8 +30,8 @@ class ConvNet(EnergyNetwork):
     kinds: ClassVar[frozenset[Kind]] = frozenset({"images"})
     Config = ConvConfig
 
-    def __init__(self, shape: tuple[int, ...], config: NetworkSettings) -> None:
-        super().__init__(shape, config)
+    def __init__(self, shape: tuple[int, ...], config: NetworkSettings, classes: int | None = None) -> None:
+        super().__init__(shape, config, classes)
         assert isinstance(config, ConvConfig)
         layers: list[nn.Module] = [Stem.of(shape, config.widths[0]), nn.SiLU()]
         for narrow, wide in zip(config.widths, config.widths[1:], strict=False):
@@ -41,9 +41,8 @@ class ConvNet(EnergyNetwork):
             features = self.body(torch.zeros(1, *shape)).numel()
         if not features:
             raise ValueError(f"conv has too many widths for images of shape {shape}: {config.widths}")
-        self.head = nn.Linear(features, 1)
+        self.head = nn.Linear(features, self.outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """f(x), shape (n,)."""
-        value: Tensor = self.head(self.body(x).flatten(1)).squeeze(1)
-        return value
+    def features(self, x: Tensor) -> Tensor:
+        flat: Tensor = self.body(x).flatten(1)
+        return flat

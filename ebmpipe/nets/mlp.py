@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ebmpipe.nets.base import EnergyNetwork, NetworkSettings
+from ebmpipe.nets.base import HeadedNetwork, NetworkSettings, energy_of_logits
 from ebmpipe.spec import Kind
 
 
@@ -23,8 +23,8 @@ class MLPConfig(NetworkSettings):
     gain: float = Field(1.0, gt=0, description="factor on the standardised input: larger means finer structure at the start of training")
 
 
-class MLP(EnergyNetwork):
-    """f(x) = wᵀ h_L + b with h_l = SiLU(W_l h_{l-1} + b_l), h_0 = x flattened.
+class MLP(HeadedNetwork):
+    """A linear head on h_L, with h_l = SiLU(W_l h_{l-1} + b_l), h_0 = x flattened.
 
     SiLU because it is smooth (score matching differentiates twice) and several times cheaper than tanh or softplus.
     """
@@ -34,24 +34,22 @@ class MLP(EnergyNetwork):
     kinds: ClassVar[frozenset[Kind]] = frozenset({"density", "vectors", "images"})
     Config = MLPConfig
 
-    def __init__(self, shape: tuple[int, ...], config: NetworkSettings) -> None:
-        super().__init__(shape, config)
+    def __init__(self, shape: tuple[int, ...], config: NetworkSettings, classes: int | None = None) -> None:
+        super().__init__(shape, config, classes)
         assert isinstance(config, MLPConfig)
         sizes = [prod(shape)] + [config.width] * config.depth
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
-        self.head = nn.Linear(config.width, 1)
+        self.head = nn.Linear(config.width, self.outputs)
         self.gain = config.gain
         with torch.no_grad():
             self._layers()[0].weight.mul_(self.gain)
         self._workspace: dict[tuple[int, torch.dtype, torch.device], list[Tensor]] = {}
 
-    def forward(self, x: Tensor) -> Tensor:
-        """f(x), shape (n,)."""
+    def features(self, x: Tensor) -> Tensor:
         h = x.flatten(1)
         for layer in self.hidden:
             h = functional.silu(layer(h))
-        value: Tensor = self.head(h).squeeze(1)
-        return value
+        return h
 
     def _layers(self) -> list[nn.Linear]:
         """The hidden layers."""
@@ -74,11 +72,18 @@ class MLP(EnergyNetwork):
             h = torch.ops.aten.silu.out(buffers[index], out=buffers[depth + index])
         return buffers
 
-    def _backward_by_hand(self, buffers: list[Tensor], n: int) -> Tensor:
-        """∂f/∂x from the last layer down; overwrites the activations, which are no longer needed."""
+    def _outputs_by_hand(self, buffers: list[Tensor]) -> Tensor:
+        """What the head makes of the last activations, (n, outputs)."""
+        return torch.addmm(self.head.bias, buffers[-1], self.head.weight.t())
+
+    def _backward_by_hand(self, buffers: list[Tensor], n: int, logits: Tensor | None) -> Tensor:
+        """∂f/∂x from the last layer down; overwrites the activations, which are no longer needed.
+
+        At the last of them it is the head's only weight, or minus the mean of the classes' by their probabilities.
+        """
         layers = self._layers()
         depth = len(layers)
-        delta: Tensor = self.head.weight.expand(n, -1)
+        delta: Tensor = self.head.weight.expand(n, -1) if logits is None else -(logits.softmax(1) @ self.head.weight)
         for index in reversed(range(depth)):
             pre, out = buffers[index], buffers[depth + index]
             torch.ops.aten.silu_backward.grad_input(delta, pre, grad_input=out)
@@ -88,13 +93,15 @@ class MLP(EnergyNetwork):
 
     @torch.no_grad()
     def grad(self, x: Tensor) -> Tensor:
-        """∂f/∂x, shape of ``x``, without autograd and without evaluating the head."""
+        """∂f/∂x, shape of ``x``, without autograd and, where the head has one output, without evaluating it."""
         buffers = self._forward_by_hand(x.flatten(1))
-        return self._backward_by_hand(buffers, x.shape[0]).view(x.shape)
+        logits = None if self.classes is None else self._outputs_by_hand(buffers)
+        return self._backward_by_hand(buffers, x.shape[0], logits).view(x.shape)
 
     @torch.no_grad()
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """f(x) and ∂f/∂x in one pass."""
         buffers = self._forward_by_hand(x.flatten(1))
-        value = torch.addmm(self.head.bias, buffers[-1], self.head.weight.t()).squeeze(1)
-        return value, self._backward_by_hand(buffers, x.shape[0]).view(x.shape)
+        outputs = self._outputs_by_hand(buffers)
+        value, logits = (outputs.squeeze(1), None) if self.classes is None else (energy_of_logits(outputs), outputs)
+        return value, self._backward_by_hand(buffers, x.shape[0], logits).view(x.shape)

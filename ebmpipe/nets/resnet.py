@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ebmpipe.nets.base import EnergyNetwork, NetworkSettings
+from ebmpipe.nets.base import HeadedNetwork, NetworkSettings
 from ebmpipe.nets.stem import Stem, Width
 from ebmpipe.spec import Kind
 
@@ -61,7 +61,7 @@ class Block(nn.Module):
         return result
 
 
-class ResNet(EnergyNetwork):
+class ResNet(HeadedNetwork):
     """Stem, residual blocks with SiLU and average pooling between resolutions, and a linear head on what is left.
 
     A smooth, small relative of the residual networks of Du & Mordatch (2019) and Nijkamp et al. (2019). The first block of each resolution
@@ -73,8 +73,8 @@ class ResNet(EnergyNetwork):
     kinds: ClassVar[frozenset[Kind]] = frozenset({"images"})
     Config = ResNetConfig
 
-    def __init__(self, shape: tuple[int, ...], config: NetworkSettings) -> None:
-        super().__init__(shape, config)
+    def __init__(self, shape: tuple[int, ...], config: NetworkSettings, classes: int | None = None) -> None:
+        super().__init__(shape, config, classes)
         assert isinstance(config, ResNetConfig)
         layers: list[nn.Module] = [Stem.of(shape, config.widths[0])]
         narrow = config.widths[0]
@@ -85,9 +85,8 @@ class ResNet(EnergyNetwork):
         self.body = nn.Sequential(*layers, nn.SiLU()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.no_grad():
             features = self.body(torch.zeros(1, *shape)).numel()
-        self.head = nn.Linear(features, 1)
+        self.head = nn.Linear(features, self.outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """f(x), shape (n,)."""
-        value: Tensor = self.head(self.body(x).flatten(1)).squeeze(1)
-        return value
+    def features(self, x: Tensor) -> Tensor:
+        flat: Tensor = self.body(x).flatten(1)
+        return flat

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import matplotlib.figure
 import numpy as np
@@ -155,6 +155,8 @@ class Figure(ABC):
         caption: its caption's file in ``workflow/report``.
         category: where the report lists it.
         kinds: the kinds of data it is drawn for; empty for one picture of all data sets.
+        needs: what there must be for the workflow to draw it: ``classifier``, a label that trains one on the data set; ``compositions``.
+            None: nothing.
     """
 
     name: ClassVar[str]
@@ -162,6 +164,7 @@ class Figure(ABC):
     caption: ClassVar[str]
     category: ClassVar[str]
     kinds: ClassVar[frozenset[Kind]]
+    needs: ClassVar[Literal["classifier", "compositions"] | None] = None
 
     @abstractmethod
     def draw(self, context: Context) -> matplotlib.figure.Figure:

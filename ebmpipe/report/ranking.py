@@ -39,6 +39,9 @@ ORDER = (
     "density",
     "coverage",
     "mode_weight_error",
+    "accuracy",
+    "calibration_error",
+    "classification_nll",
 )
 COSTS = ("gradient_evaluations", "train_s", "training_flops")
 LEVEL = 0.05

@@ -45,6 +45,8 @@ METHOD_SETTINGS = {
     },
     "pcd": {"chains": 64},
 }
+#: The same on digits of methods whose energy is made of class logits and trained to classify too.
+CLASSIFIERS = {"pcd": (2, -2.307662, 7.403847), "igebm": (1, -48.59281, 23718.3)}
 #: What 20 steps need beside a step size of 0.5 to go through all that a sampler does.
 SETTINGS = {
     "annealed_langevin": {"width": 3.0, "levels": 3, "steps_per_level": 5},
@@ -57,15 +59,19 @@ def test_every_trained_method_and_sampler_is_guarded():
     assert set(SAMPLERS) == set(registry.names("samplers"))
 
 
-def values_of(name, data):
+def values_of(name, data, **more):
     """Mean of E less the base's at test points, which the base would outweigh, and the sum of the absolute first moments of gradients."""
     # Defaults of a kind of data may change without a revision: they are part of the runs that start from them.
-    config = registry.load("methods", name).Config.model_validate({"batch_size": 32} | METHOD_SETTINGS.get(name, {}))
+    config = registry.load("methods", name).Config.model_validate({"batch_size": 32} | METHOD_SETTINGS.get(name, {}) | more)
     method = build(name, data.spec, config, 0, network=NetworkConfig(settings={"width": 16}), iterations=10)
     generator = torch.Generator().manual_seed(0)
-    batches = Batches(data, 32, 0, "cpu")
+    batches = Batches(data, 32, 0, "cpu", method.classifies)
     for step in range(10):
-        method.training_step(batches.at(step, generator), generator)
+        batch = batches.at(step, generator)
+        if method.classifies:
+            method.labelled_step(batch, batches.labels_at(step), generator)
+        else:
+            method.training_step(batch, generator)
     points = torch.from_numpy(data.split("test")[:100]).double()
     if data.spec.levels:
         points = 2 * (points + 0.5) / data.spec.levels - 1
@@ -80,6 +86,12 @@ def values_of(name, data):
 def test_methods(name, prepared):
     values = [value for dataset in ("eight_gaussians", "digits") for value in values_of(name, Prepared(prepared[dataset]))]
     assert (registry.load("methods", name).revision, *values) == pytest.approx(METHODS[name], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_classifiers(name, prepared):
+    values = values_of(name, Prepared(prepared["digits"]), cross_entropy=1.0)
+    assert (registry.load("methods", name).revision, *values) == pytest.approx(CLASSIFIERS[name], rel=1e-4)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

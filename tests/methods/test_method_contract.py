@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +18,8 @@ SMALL = NetworkConfig(name="mlp", settings={"width": 16, "depth": 2})
 DATASETS = ["eight_gaussians", "digits"]
 IDS = [*registry.names("methods"), "ebmpipe.methods.template:Template"]
 TRAINED = [name for name in IDS if registry.load("methods", name).trains]
+#: Methods whose energy may be made of class logits, with the classifier on: the same contract holds.
+CLASSIFIERS = [f"{name}+classifier" for name in TRAINED if "cross_entropy" in registry.load("methods", name).Config.model_fields]
 
 
 @pytest.fixture(params=DATASETS)
@@ -25,7 +28,12 @@ def data(request, prepared):
 
 
 def made(name, data, seed=0, iterations=50, **settings):
+    name, _, classifier = name.partition("+")
     method = registry.load("methods", name)
+    if classifier:
+        if data.spec.classes is None:
+            pytest.skip(f"{data.spec.name} has no labels")
+        settings["cross_entropy"] = 1.0
     if data.spec.kind not in method.kinds:
         pytest.skip(f"{name} does not take {data.spec.kind}")
     return build(name, data.spec, {"batch_size": 32} | settings, seed, network=SMALL, iterations=iterations)
@@ -33,9 +41,13 @@ def made(name, data, seed=0, iterations=50, **settings):
 
 def trained(method, data, first=0, last=3, generator=None):
     generator = generator or torch.Generator().manual_seed(5)
-    batches = Batches(data, method.config.batch_size, 0, "cpu")
+    batches = Batches(data, method.config.batch_size, 0, "cpu", method.classifies)
     for step in range(first, last):
-        report = method.training_step(batches.at(step, generator), generator)
+        batch = batches.at(step, generator)
+        if method.classifies:
+            report = method.labelled_step(batch, batches.labels_at(step), generator)
+        else:
+            report = method.training_step(batch, generator)
         assert "loss" in report
     return generator
 
@@ -46,21 +58,25 @@ def check_cost(method, data, monkeypatch):
     for hand in ("grad", "value_and_grad"):
         plain = getattr(BasedEnergy, hand)
         monkeypatch.setattr(BasedEnergy, hand, lambda self, x, plain=plain: counted.append(len(x)) or plain(self, x))
-    forward, grad = BasedEnergy.forward, torch.autograd.grad
+    grad = torch.autograd.grad
+    for passes in ("forward", "with_logits"):
+        plain = getattr(BasedEnergy, passes)
 
-    def watched_forward(self, x):
-        if torch.is_grad_enabled():
-            seen.append((len(counted), len(x)))
-        return forward(self, x)
+        def watched(self, x, plain=plain):
+            if torch.is_grad_enabled():
+                seen.append((len(counted), len(x)))
+            return plain(self, x)
+
+        monkeypatch.setattr(BasedEnergy, passes, watched)
 
     def watched_grad(*args, **kwargs):
         counted.append(sum(size for _, size in seen))
         return grad(*args, **kwargs)
 
-    monkeypatch.setattr(BasedEnergy, "forward", watched_forward)
     monkeypatch.setattr(torch.autograd, "grad", watched_grad)
-    step, reports = method.training_step, []
-    monkeypatch.setattr(method, "training_step", lambda *args: reports.append(step(*args)) or reports[-1])
+    update, reports = "labelled_step" if method.classifies else "training_step", []
+    step = getattr(method, update)
+    monkeypatch.setattr(method, update, lambda *args: reports.append(step(*args)) or reports[-1])
     trained(method, data, 0, 1)
     (report,) = reports
     assert ("gradient_evaluations" in report) == method.random_cost
@@ -121,7 +137,7 @@ class TestEveryMethod:
             assert gradient(method.energy_function(), x).shape == x.shape
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", [*TRAINED, *CLASSIFIERS])
 class TestEveryTrainedMethod:
     def test_state_dict_holds_all_that_the_next_update_depends_on(self, name, data):
         whole, first, second = made(name, data), made(name, data), made(name, data, seed=9)
@@ -138,7 +154,8 @@ class TestEveryTrainedMethod:
         method = made(name, data)
         generator = trained(method, data)
         with torch.no_grad():
-            head = [p for p in method.live.parameters() if p.numel() == 1][0]  # noqa: RUF015
+            outputs = {1, data.spec.classes} if method.classifies else {1}
+            head = [p for p in method.live.parameters() if p.numel() in outputs][0]  # noqa: RUF015
             head.fill_({"nan": torch.nan, "inf": torch.inf, "beyond the bound": 1e20}[fault])
         before = {key: value.clone() for key, value in method.state_dict().items()}
         with pytest.raises(Diverged):
@@ -151,11 +168,11 @@ class TestEveryTrainedMethod:
 
     def test_learns_the_sign_of_the_energy(self, name, prepared):
         """After a short training data have lower energy than noise, relative to the base from which training started."""
-        data = Prepared(prepared["eight_gaussians"])
-        settings = {"batch_size": 32, "optimiser": {"learning_rate": 0.01}}
-        method = build(name, data.spec, settings, network=SMALL, iterations=300)
-        trained(method, data, 0, 300)
-        x = torch.from_numpy(data.split("test")[:2000])
+        data = Prepared(prepared["digits" if name in CLASSIFIERS else "eight_gaussians"])
+        updates = 30 if name in CLASSIFIERS else 300
+        method = made(name, data, iterations=updates, optimiser={"learning_rate": 0.01})
+        trained(method, data, 0, updates)
+        x = torch.from_numpy(data.model_space("test", np.random.default_rng(0))[:2000]).float()
         noise = method.base.sample(2000, torch.Generator().manual_seed(0))
         with torch.no_grad():
             gap = (method.energy(noise) - method.base(noise)).mean() - (method.energy(x) - method.base(x)).mean()
@@ -181,7 +198,10 @@ NUTS = {"name": "nuts", "settings": {"step_size": 0.3}}
 )
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("cd", {}), ("cd", {"start": "mean_field"}), ("cd", {"start": "multigrid"}), ("pcd", {}), ("short_run", {}), ("jarzynski", {})],
+    [
+        *(("cd", {}), ("cd", {"start": "mean_field"}), ("cd", {"start": "multigrid"}), ("pcd", {}), ("short_run", {}), ("jarzynski", {})),
+        *(("cd+classifier", {"start": "multigrid"}), ("jarzynski+classifier", {})),
+    ],
     ids=lambda v: v if isinstance(v, str) else v.get("start", "default"),
 )
 def test_cost_is_as_declared_whatever_the_start_and_the_kernel(name, settings, kernel, prepared, monkeypatch):

@@ -79,6 +79,12 @@ def place(x: np.ndarray) -> np.ndarray:
     return np.asarray(40 * flat @ spots.T / np.outer(np.linalg.norm(flat, axis=1), np.linalg.norm(spots, axis=1)))
 
 
+def where(x: np.ndarray) -> np.ndarray:
+    """p(y | x), (n, 10): in which of the nine places the spot is; the tenth class is never there."""
+    odds = np.exp(place(x) / 4)
+    return np.pad(odds / odds.sum(axis=1, keepdims=True), ((0, 0), (0, 1)))
+
+
 def space_of(
     extract: Callable[[np.ndarray], np.ndarray] = spectrum, name: str = "lenet", dimension: int = 16, **fields: Any
 ) -> FeatureSpace:
@@ -130,9 +136,12 @@ def pictures() -> Callable[..., Evaluation]:
         spec = DataSpec("blobs", "images", (1, 8, 8), -0.5, 0.6, LEVELS, 10, None, Path())
         test, train, validation = (Dequantised(blob_levels(n, rng), LEVELS, split) for split in ("test", "train", "validation"))
         own = blobs(n, rng) if drawn is None else drawn
+        # Drawn from p(y | x), of which `where` is then a calibrated classifier.
+        labels = (rng.random((n, 1)) > where(np.asarray(test)).cumsum(axis=1)).sum(axis=1)
         known: dict[str, Any] = {
             "spec": spec, "test": test, "train": train, "validation": validation, "samples": {"fresh": own}, "primary": "fresh",
             "rng": lambda name: numpy_generator(seed, name), "feature_spaces": SPACES,
+            "class_probabilities": where, "test_labels": labels,
             "log_unnormalised": round_blob, "bracket": lambda: bracket_about(spec.dimension / 2 * np.log(2 * np.pi * spec.std**2)),
         }  # fmt: skip
         return Evaluation(**(known | fields))

@@ -253,6 +253,13 @@ def make_plane(tmp_path: Path) -> Callable[..., None]:
 
 
 @pytest.fixture
+def make_pictures(tmp_path: Path) -> Callable[..., Path]:
+    """`run` in a fresh results folder, on the images ``blobs``."""
+    image_data(tmp_path, "blobs")
+    return partial(run, tmp_path, "blobs")
+
+
+@pytest.fixture
 def vouch() -> Callable[[Path], None]:
     """`sign`, for tests that change a file and want it believed."""
     return sign

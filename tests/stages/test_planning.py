@@ -142,7 +142,7 @@ def test_a_revision_or_default_is_part_of_a_run():
     newer["methods"]["nce"]["defaults"]["ratio"] += 1
     before, after = plan(default()), Plan(default(), SCHEMA, newer)
     changed = {run.label for run in before.runs if before.run_settings(run) != after.run_settings(run)}
-    assert changed == {"pcd", "nce"}
+    assert changed == {"pcd", "nce", "jem"}, "jem is a label of pcd"
 
 
 def test_members_of_the_users_own_are_named_by_import_path(tmp_path, monkeypatch):
@@ -150,7 +150,7 @@ def test_members_of_the_users_own_are_named_by_import_path(tmp_path, monkeypatch
     monkeypatch.syspath_prepend(str(tmp_path))
     config = default()
     config["methods"]["own"] = {"method": "mine:Method", "settings": {"anything": 1}}
-    config["datasets"] = {"eight_gaussians": {"network": {"name": "mine:Network", "settings": {"size": 3}}}}
+    config["datasets"], config["compositions"] = {"eight_gaussians": {"network": {"name": "mine:Network", "settings": {"size": 3}}}}, {}
     settings = plan(config).run_settings(Run("eight_gaussians", "own", 0))
     assert settings["network"] == {"name": "mine:Network", "settings": {"size": 3}}
     before = settings["revisions"]["source:mine"]
@@ -302,7 +302,7 @@ def test_nothing_after_a_key_is_an_empty_mapping():
 def test_a_method_is_not_asked_for_data_that_it_does_not_take():
     catalogue = copy.deepcopy(CATALOGUE)
     catalogue["methods"]["nce"]["kinds"] = ["density"]
-    config = default() | {"defaults": {}}
+    config = default() | {"defaults": {}, "compositions": {}}
     config["datasets"] = {"eight_gaussians": {}, "digits": {}}
     made = Plan(config, SCHEMA, catalogue)
     assert "nce" in made.labels["eight_gaussians"] and "nce" not in made.labels["digits"]
@@ -320,6 +320,73 @@ def test_a_method_is_not_asked_for_data_that_it_does_not_take():
         with pytest.raises(ConfigError) as caught:
             Plan(config | change, SCHEMA, catalogue)
         assert str(caught.value).startswith(message)
+
+
+def test_a_label_that_trains_a_classifier_runs_where_there_are_labels_of_classes():
+    jem = {"method": "pcd", "settings": {"cross_entropy": 1.0}}
+    methods = {"pcd": {}, "jem": jem}
+    made = plan({"methods": methods, "datasets": {"two_moons": {}, "digits": {}}})
+    assert made.labels == {"two_moons": ["pcd"], "digits": ["pcd", "jem"]}
+    assert made.run_settings(Run("digits", "jem", 0))["settings"]["cross_entropy"] == 1.0
+    # Off on one data set, or on for a kind: the last word counts.
+    off = {"settings": {"jem": {"cross_entropy": None}}}
+    assert plan({"methods": methods, "datasets": {"two_moons": off}}).labels["two_moons"] == ["pcd", "jem"]
+    by_kind = {"images": {"settings": {"pcd": {"cross_entropy": 2.0}}}}
+    assert plan({"methods": {"pcd": {}}, "defaults": by_kind, "datasets": {"two_moons": {}, "digits": {}}}).labels["two_moons"] == ["pcd"]
+    lacks = r"'jem' trains a classifier \(cross_entropy is set\), and two_moons has no labels of classes"
+    wrong = [
+        ({"two_moons": {"labels": ["pcd", "jem"]}}, rf"datasets\.two_moons\.labels: {lacks}", ("datasets", "two_moons", "labels", 1)),
+        (
+            {"two_moons": {"settings": {"jem": {"steps": 3}}}},
+            rf"two_moons\.settings: {lacks}",
+            ("datasets", "two_moons", "settings", "jem"),
+        ),
+    ]
+    for datasets, message, key in wrong:
+        with pytest.raises(ConfigError, match=message) as caught:
+            plan({"methods": methods, "datasets": datasets})
+        assert caught.value.key == key
+    with pytest.raises(ConfigError, match=rf"two_moons: none of the labels can run on it: {lacks}"):
+        plan({"methods": {"jem": jem}, "datasets": {"two_moons": {}}})
+    for name in (name for name, entry in CATALOGUE["methods"].items() if "cross_entropy" not in entry["defaults"]):
+        with pytest.raises(ConfigError, match="'cross_entropy'"):
+            plan({"methods": {name: {"settings": {"cross_entropy": 1.0}}}, "datasets": {"digits": {}}})
+
+
+MOONS = {"methods": {"pcd": {}, "dsm": {}}, "datasets": {"two_moons": {}, "eight_gaussians": {"seeds": [1, 2]}, "digits": {}}}
+
+
+def test_compositions_are_of_runs_that_there_are():
+    given = {"both": {"of": ["two_moons/pcd", "eight_gaussians/dsm"], "by": "difference", "weight": 0.1}}
+    made = plan(MOONS | {"seeds": [0, 1], "compositions": given})
+    assert made.compositions == {"both": given["both"] | {"seeds": [1]}}, "the seeds that both have"
+    assert "compositions" in made.overview_figures() and "compositions" not in plan(MOONS).overview_figures()
+    SamplingConfig.model_validate(made.composition_sampling())
+    assert {"composing", "metric:mmd", "sampler:mala"} <= set(made.composition_revisions())
+    wrong = [
+        ({"of": ["two_moons/pcd", "to_moons/pcd"]}, r"compositions\.both\.of: 'to_moons/pcd'.*Did you mean 'two_moons/pcd'", ("of", 1)),
+        ({"of": ["two_moons/pdc", "two_moons/pcd"]}, r"compositions\.both\.of: 'two_moons/pdc'.*Did you mean 'two_moons/pcd'", ("of", 0)),
+        ({"of": ["two_moons/pcd", "digits/pcd"]}, r"only densities in the plane are composed; digits is images", ("of", 1)),
+        ({"of": ["two_moons/pcd"]}, r"compositions\.both\.of", None),
+        ({"of": ["two_moons", "eight_gaussians"]}, r"compositions\.both\.of", None),
+        ({"by": "sum"}, r"compositions\.both\.by: 'sum'", None),
+        ({"weight": 0}, r"compositions\.both\.weight: 0", None),
+        ({"by": "mixture", "weight": 1.5}, r"both\.weight: in a mixture it is the share of the second law, below 1, not 1\.5", ("weight",)),
+        ({"weigth": 1}, r"compositions\.both: 'weigth'.*Did you mean 'weight'", None),
+    ]
+    for change, message, key in wrong:
+        with pytest.raises(ConfigError, match=message) as caught:
+            plan(MOONS | {"seeds": [0, 1], "compositions": {"both": given["both"] | change}})
+        assert key is None or caught.value.key == ("compositions", "both", *key)
+    with pytest.raises(ConfigError, match=r"compositions\.both: two_moons/pcd and eight_gaussians/dsm have no seed in common"):
+        plan(MOONS | {"seeds": [0], "compositions": given})
+
+
+def test_the_figure_of_classifiers_is_drawn_where_there_are_some():
+    made = plan({"methods": {"pcd": {}}, "datasets": {"digits": {}}})
+    assert "calibration" not in made.figures("digits") and "samples" in made.figures("digits")
+    assert "calibration" in plan({"methods": {"pcd": {"settings": {"cross_entropy": 1}}}, "datasets": {"digits": {}}}).figures("digits")
+    assert "calibration" in plan(default()).figures("digits")
 
 
 @pytest.mark.parametrize(("results", "works"), [("new/deep", True), (".", True), ("file", False), ("file/below", False)])

@@ -96,7 +96,8 @@ def test_what_is_said_wholly_is_taken_as_it_is(monkeypatch):
 @pytest.mark.parametrize(("dataset", "label"), PAIRS)
 def test_by_hand_is_as_in_the_default_comparison(dataset, label):
     planned = PLAN.run_settings(Run(dataset, label, 0))
-    given = {"dataset": dataset, "label": label, "method": label}
+    said = PLAN.config["methods"][label]
+    given = {"dataset": dataset, "label": label, "method": PLAN.method_of(label), "settings": said.get("settings", {})}
     assert resolve(RunConfig.model_validate(completed(given))) == resolve(RunConfig.model_validate(planned))
 
 

@@ -16,7 +16,9 @@ from ebmpipe.features import inception
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "config.yaml"
-FIGURES = json.loads((ROOT / "workflow/schemas/catalogue.json").read_text())["figures"]
+CATALOGUED = json.loads((ROOT / "workflow/schemas/catalogue.json").read_text())["figures"]
+#: Those that need nothing that this comparison lacks: a classifier, a composition.
+FIGURES = {name: entry for name, entry in CATALOGUED.items() if entry["needs"] is None}
 
 Job = tuple[str, str]
 Snakemake = Callable[..., Any]
@@ -135,6 +137,13 @@ def test_an_added_seed_adds_only_itself(finished: Path, planned: Planned, write_
     # digits keeps its own seed list in this config.
     more = write_config(finished / "seeds", methods=METHODS, seeds=[0, 1])
     assert planned(finished, configfiles=(more,)) == with_ends(of_runs("train sample evaluate", "eight_gaussians", LABELS, 1))
+
+
+def test_a_composition_trains_nothing(finished: Path, planned: Planned, write_config: WriteConfig) -> None:
+    both = {"both": {"of": ["eight_gaussians/nce", "eight_gaussians/pcd"], "by": "product"}}
+    composed = {("compose", "composition=both, seed=0"), ("collect_compositions", ""), ("all", "")}
+    composed |= {("compositions_figure", "figure=compositions")}
+    assert planned(finished, configfiles=(write_config(finished / "both", methods=METHODS, compositions=both),)) == composed
 
 
 def test_a_removed_label_retrains_nothing(finished: Path, planned: Planned, write_config: WriteConfig) -> None:

@@ -9,6 +9,7 @@ RUN = f"{RESULTS}/runs/{{dataset}}/{{label}}/seed{{seed}}"
 DATA = f"{RESULTS}/data/{{dataset}}"
 BASE = f"{RESULTS}/bases/{{dataset}}"
 FEATURES = f"{RESULTS}/features/{{dataset}}"
+COMPOSITION = f"{RESULTS}/compositions/{{composition}}/seed{{seed}}"
 ENVIRONMENT = str(Path(workflow.basedir) / "environment.yml")
 
 
@@ -18,6 +19,7 @@ wildcard_constraints:
     seed="[0-9]+",
     figure="[a-z][a-z0-9_]*",
     extractor="[a-z][a-z0-9_]*",
+    composition="[a-z][a-z0-9_]*",
 
 
 def results_folder(wildcards):
@@ -31,6 +33,10 @@ def compact(value):
 
 # The comparison as tables and the figures of all data sets take it, in the order of the config.
 COMPARISON = json.dumps(PLAN.table(), separators=(",", ":"))
+
+
+# The compositions as their table takes them.
+COMPOSITIONS = compact({name: settings["seeds"] for name, settings in PLAN.compositions.items()})
 
 
 def comparison_of(wildcards):
@@ -128,6 +134,31 @@ def figure_inputs(wildcards):
     return [path for name in names for path in run_files(name, wildcards.dataset)]
 
 
+def composed_models(wildcards):
+    """The models of the two runs that a composition is made of, and their settings."""
+    parts = PLAN.compositions[wildcards.composition]["of"]
+    return [f"{RESULTS}/runs/{part}/seed{wildcards.seed}/{name}" for part in parts for name in ("model.safetensors", "config.json")]
+
+
+def composed_data(wildcards):
+    """The data of both."""
+    parts = PLAN.compositions[wildcards.composition]["of"]
+    return [f"{RESULTS}/data/{part.partition('/')[0]}/{name}" for part in parts for name in ("data.safetensors", "card.json")]
+
+
+def composition_options(wildcards):
+    """How a composition is made, as its command takes it; a part is an id, a slash and an id."""
+    settings = PLAN.compositions[wildcards.composition]
+    weight = [] if settings["weight"] is None else [f"--weight {settings['weight']}"]
+    return " ".join([*(f"--of {part}" for part in settings["of"]), f"--by {settings['by']}", *weight])
+
+
+def composition_files(name):
+    """The file ``name`` of every composition."""
+    found = PLAN.compositions.items()
+    return [f"{RESULTS}/compositions/{composition}/seed{seed}/{name}" for composition, settings in found for seed in settings["seeds"]]
+
+
 def without_suffix(wildcards, output):
     return output.png.removesuffix(".png")
 
@@ -170,7 +201,7 @@ def every_table():
         "protocols.csv",
         "controls.csv",
     )
-    return [f"{RESULTS}/tables/{table}" for table in tables]
+    return [f"{RESULTS}/tables/{table}" for table in (*tables, *(("compositions.csv",) if PLAN.compositions else ()))]
 
 
 def every_figure():
