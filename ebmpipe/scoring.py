@@ -17,6 +17,7 @@ from ebmpipe.metrics.base import Measurement, Metric, SampleMetric
 from ebmpipe.optimisation import Diverged
 from ebmpipe.provenance import choose_device
 from ebmpipe.registry import load
+from ebmpipe.planning import OF_LONG_RUNS
 from ebmpipe.report.numbers import quantity
 from ebmpipe.scored import Scored
 from ebmpipe.seeding import numpy_generator
@@ -88,7 +89,9 @@ def score(
 
 
 def has_matter(family: Metric, scored: Scored) -> bool:
-    """Whether a family has anything to look at: samples, if it compares those, else an energy."""
+    """Whether a family has anything to look at: samples, if it compares those, a long run, which work made elsewhere has not, or an energy."""
+    if family.name in OF_LONG_RUNS:
+        return False
     return bool(scored.samples) if isinstance(family, SampleMetric) else scored.energy is not None
 
 
