@@ -85,8 +85,8 @@ class Journey:
             self.frames = saved.model["frames"].numpy(), saved.model["frame_energies"].numpy()
         for about in saved.extra["done"]:
             start = f"done/{about['name']}/"
-            own = {key.removeprefix(start): value.numpy() for key, value in saved.model.items() if key.startswith(start)}
-            self.done[about["name"]] = KernelRun(about, own)
+            arrays = {key.removeprefix(start): value.numpy() for key, value in saved.model.items() if key.startswith(start)}
+            self.done[about["name"]] = KernelRun(about, arrays)
         generator.set_state(saved.generator)
         if saved.extra["walk"] is None:
             return None

@@ -48,7 +48,8 @@ class DataSet(ABC):
         raw_files: files that must be at hand, gzipped or not; none for sets that ship with a package or a formula.
         raw_folders: where they are looked for: relative to a folder of raw data, the first being where downloads go, or absolute.
         mirrors: addresses of folders that raw files can be downloaded from, gzipped; none where they must be at hand.
-        starting_point: ``network``, ``sampling`` and ``long_run`` in place of those of its kind, where nothing else is said; as a config says them.
+        starting_point: ``network``, ``sampling`` and ``long_run`` in place of those of its kind, where nothing else is said; as a config
+            says them.
         duplicates: how many images of a later split are identical to one of an earlier split because the source has them twice.
     """
 

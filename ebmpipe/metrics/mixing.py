@@ -39,7 +39,7 @@ def long_run_of(evaluation: Evaluation) -> LongRun:
 
 
 class Mixing(Metric):
-    """What the chains of long runs say of their own mixing, after the warm-up; bare ids are of the primary kernel, ``@kernel`` of others."""
+    """What the chains of long runs say of their own mixing, after the warm-up: the primary kernel's, and ``@kernel`` of others."""
 
     name = "mixing"
     revision = 1
@@ -65,18 +65,20 @@ class Mixing(Metric):
     def reports(self, evaluation: Evaluation) -> tuple[str, ...]:
         """Every id for the primary kernel and for each of the others; those of modes where modes or classes are told apart."""
         found = evaluation.long_run
-        tells = found is None or found.reason is not None or found.modes > 0
-        own = [metric for metric in self.ids if tells or metric not in ("rhat_modes", "mode_hops")]
-        others = list(found.kernels)[1:] if found is not None else []
+        own, others = self.own(found), list(found.kernels)[1:] if found is not None else []
         return (*own, *(f"{metric}@{kernel}" for kernel in others for metric in own))
+
+    def own(self, found: LongRun | None) -> list[str]:
+        """The ids of one kernel."""
+        tells = found is None or found.reason is not None or found.modes > 0
+        return [metric for metric in self.ids if tells or metric not in ("rhat_modes", "mode_hops")]
 
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         found = long_run_of(evaluation)
-        wanted = {metric for metric in self.reports(evaluation) if "@" not in metric}
         for place, (name, kernel) in enumerate(found.kernels.items()):
             protocol = in_words(found, kernel)
             if kernel.lost is not None:
-                rows = [self.missing(metric, f"the chains diverged: {kernel.lost}") for metric in self.ids if metric in wanted]
+                rows = [self.missing(metric, f"the chains diverged: {kernel.lost}") for metric in self.own(found)]
             else:
                 rows = list(self.judged(found, kernel))
             for row in rows:
@@ -90,9 +92,6 @@ class Mixing(Metric):
         n, dimension = chains * draws, len(arrays["rhat"]) - 1 - (found.modes + 1 if found.modes else 0)
         rhat, modes = arrays["rhat"], arrays["rhat"][dimension + 1 :]
         moving = rhat[np.isfinite(rhat)]
-        if not len(moving):
-            yield from (self.missing(metric, "no chain moved, and all started alike") for metric in self.ids if found.modes or "mode" not in metric)
-            return
         yield self.measured("rhat", moving.max(), n)
         yield self.finite("rhat_energy", rhat[dimension], n, "the energy is constant")
         if found.modes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,15 +40,17 @@ def build_kernels(config: LongRunConfig) -> list[Kernel]:
         if [other.name for other in kernels].count(kernel.name) > 1:
             raise ValueError(f"{kernel.name} is named twice: the metrics of a kernel go by its name")
         if kernel.random_cost:
-            raise ValueError(f"the cost of a step of {kernel.name} is random, and the kernels of long runs have equal budgets: take mala or hmc")
+            raise ValueError(
+                f"the cost of a step of {kernel.name} is random, and the kernels of long runs have equal budgets: take mala or hmc"
+            )
         memory = kernel.init(lambda x: x.square().flatten(1).sum(1) / 2, torch.zeros(1, 1)).memory
         if memory is not None:
             raise ValueError(f"{kernel.name} moves more than the chains that are judged: take mala or hmc")
         table = Timetable.of(config, kernel)
         if table.draws < FEWEST_DRAWS:
             raise ValueError(
-                f"{kernel.name} makes {table.steps} steps of {kernel.gradients_per_step} gradient evaluations, of which {table.draws} draws are "
-                f"left after the warm-up, and mixing is judged by at least {FEWEST_DRAWS}: raise `steps`"
+                f"{kernel.name} makes {table.steps} steps of {kernel.gradients_per_step} gradients, which leaves {table.draws} draws "
+                f"after the warm-up, and mixing is judged by at least {FEWEST_DRAWS}: raise `steps`"
             )
     return kernels
 
@@ -214,14 +216,20 @@ class Walk:
         x, energy, gradient = (tensors[name].to(device) if name in tensors else None for name in ("x", "energy", "gradient"))
         assert x is not None
         lists = {name: list(tensors[name]) if name in tensors else [] for name in ("energies", "draws", "frames")}
-        own = dict(numbers)
-        return cls(kernel.with_step_size(own.pop("step_size")), table, State(x, energy, gradient), **own, **lists)
+        return cls(
+            kernel.with_step_size(numbers["step_size"]),
+            table,
+            State(x, energy, gradient),
+            numbers["step"],
+            numbers["acceptance"],
+            numbers["evaluations"],
+            lists["energies"],
+            lists["draws"],
+            lists["frames"],
+            numbers["lost"],
+        )
 
 
 def energy_stops(walk: Walk) -> Sequence[int]:
     """The steps at which a walk noted energies."""
     return walk.table.stops[: len(walk.energies)]
-
-
-#: Told after every stop: the walk as it is, and the steps that were made since the last one.
-Told = Callable[[Walk, int], None]

@@ -21,17 +21,17 @@ FEWEST = 4
 @cache
 def arviz() -> Any:
     """arviz-stats' functions of arrays; imported when they are called for, as they bring scipy's statistics along."""
-    from arviz_stats.base import array_stats
+    from arviz_stats.base.array import BaseArray
 
-    return array_stats
+    return BaseArray()
 
 
 def largest_rhat(chains: int, draws: int) -> float:
     """What stands for an R-hat that is infinite, or beyond this: √(chains × draws).
 
-    Chains that never leave where they are have no variance within, and R-hat, a ratio to it, no bound. One draw that differs among all is the
-    least evidence of movement that there can be, and leaves a variance within of one part in as many: so nothing finite is claimed that
-    the chains are too short to tell from infinity.
+    Chains that never leave where they are have no variance within, and R-hat, a ratio to it, has no bound. A single draw among all that
+    differs is the least evidence of movement that there can be, and its variance within is of the order of one part in as many draws:
+    chains are too short to tell what lies beyond from infinity.
     """
     return float(np.sqrt(chains * draws))
 
@@ -64,8 +64,8 @@ def ess(trace: np.ndarray, method: str) -> float:
 def autocorrelation(trace: np.ndarray) -> np.ndarray:
     """Autocorrelation of ``trace`` (chains, draws) at every lag, about the mean of all chains, (draws,); NaN if all is constant.
 
-    ρ_t = 1 - (W - mean autocovariance at lag t) / V, with W the variance within chains and V that of all (Vehtari et al. 2021, eq. 10): where chains
-    disagree it does not decay to zero, as the mean of the chains' own autocorrelations does whatever they miss.
+    ρ_t = 1 - (W - mean autocovariance at lag t) / V, with W the variance within chains and V that of all (Vehtari et al. 2021, eq. 10).
+    Where chains disagree it does not decay to zero, as the mean of the chains' own autocorrelations does whatever they miss.
     """
     draws = trace.shape[1]
     covariance = arviz().autocov(np.asarray(trace, dtype=np.float64), axis=1).mean(axis=0)

@@ -58,14 +58,16 @@ def indicator_of(
     if classifier is None:
         return None
     if features is None or spec.classes is None:
-        raise ValueError(f"{classifier} is to tell the classes of {spec.name} apart, but there are no labels or no folder of feature networks")
+        raise ValueError(
+            f"{classifier} is to tell the classes of {spec.name} apart, but there are no labels or no folder of feature networks"
+        )
     space = registry.load("features", classifier)().load(features)
     if space.classes is None:
         raise ValueError(f"{classifier} tells no classes of {spec.name} apart: name a network that was trained on its labels")
     tell = space.classes
 
     def label(x: np.ndarray) -> np.ndarray:
-        return tell(denoise(torch.from_numpy(x).to(device)).cpu().numpy())
+        return np.asarray(tell(denoise(torch.from_numpy(x).to(device)).cpu().numpy()))
 
     return Indicator(spec.classes, f"the class that {classifier} takes a chain for", label, int(jumps))
 

@@ -24,10 +24,9 @@ class KernelRun:
         about: how they came about: ``name``, ``settings``, ``step_size`` as adapted, ``acceptance``, ``chains``, ``steps`` of each,
             ``gradients_per_step``, ``gradient_evaluations`` in all, ``warm_up`` in steps, ``stride`` in steps between draws, ``draws`` of
             each chain, ``slowest`` coordinate, and ``lost``, why there is no more, which is None if all went well.
-        arrays: ``rhat``, ``ess``, ``ess_tail`` (quantities,) and ``autocorrelation`` (2, lags) as in `ebmpipe.mixing.diagnostics.Diagnosis`,
-            ``energy_ess`` (1,), ``labels`` (chains, draws) where modes or classes are told apart, all of the draws after the warm-up;
-            ``energy`` (times, chains), E in nats at the steps ``energy_steps`` (times,), from the start. Of chains that were lost,
-            the last two alone.
+        arrays: of the draws, ``rhat``, ``ess``, ``ess_tail`` (quantities,), ``autocorrelation`` (2, lags) and ``energy_ess`` (1,) as in
+            `ebmpipe.mixing.diagnostics.Diagnosis`, and where modes or classes are told apart ``labels`` (chains, draws); of the whole,
+            ``energy`` (times, chains), E in nats at the steps ``energy_steps`` (times,). Of chains that were lost, the last two alone.
     """
 
     about: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Whether the controls come out first and last: held-out data before every method, noise behind, in every metric in which better models are better.
+"""Whether the controls come out first and last: held-out data before every method, noise behind, in every metric that judges models.
 
 A metric in which they do not is not trusted blindly: it is named, with the labels that are before the data or behind the noise.
 """
