@@ -21,7 +21,7 @@ NOTHING = "no run has chains that can be shown: no run has an energy,\nor `evalu
 
 def runs_with_chains(context: Context) -> dict[str, Found]:
     """By label, in the order of the summary, the finished runs that have a long run with any chains; labels without one are left out."""
-    found = {}
+    found: dict[str, Found] = {}
     for label, group in context.groups.items():
         records = [(run, run.long_run) for run in group if not run.diverged]
         if kept := [(run, record) for run, record in records if record is not None and len(record.frames)]:

@@ -17,7 +17,7 @@ from ebmpipe.report.style import bare
 #: Pictures per side of a frame.
 SIDE = 3
 #: Inches of a frame.
-FRAME = 0.98
+FRAME = 1.0
 
 
 class FilmStrip(Figure):
@@ -35,7 +35,7 @@ class FilmStrip(Figure):
             return empty()
         columns = max(len(record.frame_steps) for record in shown.values())
         figure = matplotlib.figure.Figure(figsize=(FRAME * columns + 1.1, FRAME * len(shown) + 0.75), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, hspace=0.0, wspace=0.0)  # type: ignore[union-attr, call-arg]
+        figure.get_layout_engine().set(w_pad=0.035, h_pad=0.035, hspace=0.0, wspace=0.0)  # type: ignore[union-attr, call-arg]
         grid = figure.subplots(len(shown), columns, squeeze=False)
         view: View = Mosaics(context) if context.spec.kind == "images" else Scatter(context)
         longest = max(shown.values(), key=lambda record: len(record.frame_steps))

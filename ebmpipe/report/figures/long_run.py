@@ -98,7 +98,7 @@ class LongRunFigure(Figure):
         for axes in grid.flat:
             step_axis(axes, last)
         highest = max(axes.get_ylim()[1] for axes in grid[:, 0])
-        lowest = min(-LINEAR, *(axes.get_ylim()[0] for axes in grid[:, 0]))
+        lowest = min(-LINEAR, *(float(axes.dataLim.y0) for axes in grid[:, 0]))
         ends: list[float] = [10**power for power in range(1, 7) if 10**power <= highest]
         for axes in grid[:, 0]:
             axes.set_yscale("symlog", linthresh=LINEAR, linscale=1.2)
@@ -118,11 +118,12 @@ class LongRunFigure(Figure):
         linear = round_down(2 * float(np.median([run.arrays[f"long_run/{distance}_stderr"][-1] for run in runs])))
         lowest = min(-linear, float((values - 2 * errors).min()))
         highest = 1.3 * float((values + 2 * errors).max())
-        marks = [0.0, linear, *(linear * 10**power for power in range(1, 8) if linear * 10**power <= highest)]
+        decades = [10.0**power for power in range(-8, 9) if 2 * linear < 10.0**power <= highest]
+        marks = [0.0, *decades[:: max(1, -(-len(decades) // 3))]]
         for panel in axes:
-            panel.set_yscale("symlog", linthresh=linear, linscale=0.6)
+            panel.set_yscale("symlog", linthresh=linear, linscale=1.0)
             panel.set_ylim(lowest, highest)
-            panel.yaxis.set_major_locator(FixedLocator(marks[:2] + marks[2 :: max(1, len(marks) // 4)]))
+            panel.yaxis.set_major_locator(FixedLocator(marks))
 
     def legend(self, figure: matplotlib.figure.Figure) -> None:
         """What bands and marks are."""

@@ -147,7 +147,7 @@ class Mixing(Figure):
             Patch(facecolor=GREY, label="coordinates"),
             Line2D([], [], color=INK, marker="D", markersize=3.5, linestyle="none", label="energy"),
             Line2D([], [], color=INK, marker="o", fillstyle="none", markersize=3, linestyle="none", label="a mode or class"),
-            Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (1, 1.5)), label=f"{MIXED}"),
+            Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (1, 1.5)), label=f"$\\hat{{R}} = {MIXED}$"),
             *(Line2D([], [], color=GREY, linewidth=1, linestyle=STYLES[i % len(STYLES)], label=name) for i, name in enumerate(kernels)),
         ]
         figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), title=context.id, alignment="left", handlelength=2.2)
