@@ -230,6 +230,7 @@ KINDS: dict[Kind, KindDefaults] = {
         gradient_evaluations=6_000_000,
         network=NetworkConfig(name="mlp", settings={"width": 128, "depth": 2, "gain": 6.0}),
         sampling=SamplingConfig(n=10_000, kernel=KernelConfig(name="mala", settings={"step_size": 0.25})),
+        long_run=LongRunConfig(chains=256, draws=500),
         evaluation=EvaluationConfig(partition=PartitionConfig(chains=128)),
     ),
     "vectors": KindDefaults(network=NetworkConfig(name="mlp", settings={"width": 256, "depth": 2})),

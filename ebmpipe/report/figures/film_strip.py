@@ -16,8 +16,10 @@ from ebmpipe.report.style import bare
 
 #: Pictures per side of a frame.
 SIDE = 3
-#: Inches of a frame.
-FRAME = 1.0
+#: Inches of a frame of pictures, and of one of points.
+PICTURES, POINTS = 1.0, 0.82
+#: How far frames of points reach, in units of what shows nearly all data: starts are far wider.
+REACH = 1.5
 
 
 class FilmStrip(Figure):
@@ -34,10 +36,12 @@ class FilmStrip(Figure):
         if not shown:
             return empty()
         columns = max(len(record.frame_steps) for record in shown.values())
-        figure = matplotlib.figure.Figure(figsize=(FRAME * columns + 1.1, FRAME * len(shown) + 0.75), layout="constrained")
+        images = context.spec.kind == "images"
+        side = PICTURES if images else POINTS
+        figure = matplotlib.figure.Figure(figsize=(side * columns + 1.1, side * len(shown) + 0.75), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.035, h_pad=0.035, hspace=0.0, wspace=0.0)  # type: ignore[union-attr, call-arg]
         grid = figure.subplots(len(shown), columns, squeeze=False)
-        view: View = Mosaics(context) if context.spec.kind == "images" else Scatter(context)
+        view: View = Mosaics(context) if images else Scatter(context)
         longest = max(shown.values(), key=lambda record: len(record.frame_steps))
         for row, (label, record) in zip(grid, shown.items(), strict=True):
             for place, axes in enumerate(row):
@@ -82,7 +86,7 @@ class Scatter(View):
     """All chains as points over the true density or, of vectors, over real data along their first principal axes."""
 
     def __init__(self, context: Context) -> None:
-        self.points = Points(context)
+        self.points = Points(context, REACH, 2.6)
 
     def show(self, axes: Axes, chains: np.ndarray, colour: str) -> None:
         self.points.show(axes, chains, colour)
