@@ -126,7 +126,7 @@ class LongRunConfig(Model):
     kernels: list[KernelConfig] = Field(
         [
             KernelConfig(name="mala", settings={"step_size": 0.3}),
-            KernelConfig(name="hmc", settings={"step_size": 0.3, "leapfrog_steps": 3}),
+            KernelConfig(name="hmc", settings={"step_size": 0.3, "leapfrog_steps": 3, "jitter": 0.5}),
         ],
         min_length=1,
         description="exact kernels, each adapted to each energy from the step size given; bare metric ids and the frames are of the first, "
