@@ -175,3 +175,9 @@ def fidelity(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
     yield lambda name: importlib.import_module(f"torch_fidelity.{name}")
     for name in [one for one in sys.modules if one.partition(".")[0] == "torch_fidelity"]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """One stream of randomness for each test."""
+    return np.random.default_rng(7)

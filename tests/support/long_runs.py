@@ -15,7 +15,13 @@ STEPS = (0, 1, 10, 100)
 
 
 def kernel_run(
-    draws: np.ndarray, energy: np.ndarray, labels: np.ndarray | None = None, modes: int = 0, name: str = "mala", per_step: int = 1, **about: Any
+    draws: np.ndarray,
+    energy: np.ndarray,
+    labels: np.ndarray | None = None,
+    modes: int = 0,
+    name: str = "mala",
+    per_step: int = 1,
+    **about: Any,
 ) -> KernelRun:
     """The record of a kernel with these draws (chains, draws, *event), their energies and labels (chains, draws)."""
     chains, count = draws.shape[:2]

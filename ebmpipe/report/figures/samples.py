@@ -118,6 +118,8 @@ class Points:
             axes.imshow(self.truth, origin="lower", extent=self.box, cmap="Greys", vmin=0, vmax=2.6 * self.truth.max(), rasterized=True)
         else:
             axes.plot(*self.data[:POINTS].T, ".", markersize=1.5, color=MUTED, alpha=0.3, rasterized=True)
-        axes.plot(*self.project(samples[:POINTS].astype(float)).T, ".", markersize=self.size, color=colour, alpha=0.7, mew=0, rasterized=True)
+        axes.plot(
+            *self.project(samples[:POINTS].astype(float)).T, ".", markersize=self.size, color=colour, alpha=0.7, mew=0, rasterized=True
+        )
         axes.set_xlim(*self.box[:2])
         axes.set_ylim(*self.box[2:])
