@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from ebmpipe import registry
-from ebmpipe.config import COMPOSITION_SAMPLING, KINDS, EvaluationConfig, FilesConfig, KernelConfig, SamplingConfig, WorkflowConfig
+from ebmpipe.config import (
+    COMPOSITION_SAMPLING,
+    KINDS,
+    EvaluationConfig,
+    FilesConfig,
+    KernelConfig,
+    LongRunConfig,
+    SamplingConfig,
+    WorkflowConfig,
+)
 from ebmpipe.config_reference import reference
 from ebmpipe.files import write_text
 
@@ -52,11 +61,13 @@ def catalogue() -> dict[str, Any]:
     from ebmpipe.evaluation import EVALUATION_REVISION
     from ebmpipe.features import choosing
     from ebmpipe.loading import TRAINING_REVISION
+    from ebmpipe.long_run import LONG_RUN_REVISION
     from ebmpipe.sampling import SAMPLING_REVISION
 
     return {
         "training_revision": TRAINING_REVISION,
         "sampling_revision": SAMPLING_REVISION,
+        "long_run_revision": LONG_RUN_REVISION,
         "evaluation_revision": EVALUATION_REVISION,
         "partition_revision": partition.REVISION,
         "base_revision": flow_base.REVISION,
@@ -82,7 +93,11 @@ def catalogue() -> dict[str, Any]:
             "evaluation": EvaluationConfig().model_dump(mode="json"),
             "composition_sampling": COMPOSITION_SAMPLING.model_dump(mode="json"),
         },
-        "schemas": {"sampling": SamplingConfig.model_json_schema(), "evaluation": EvaluationConfig.model_json_schema()},
+        "schemas": {
+            "sampling": SamplingConfig.model_json_schema(),
+            "long_run": LongRunConfig.model_json_schema(),
+            "evaluation": EvaluationConfig.model_json_schema(),
+        },
     }
 
 

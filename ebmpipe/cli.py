@@ -194,6 +194,37 @@ def sample(
 
 
 @app.command()
+def long_run(
+    dataset: DatasetOption,
+    label: Label,
+    seed: Seed = 0,
+    settings: Json = None,
+    results: Results = Path("results"),
+    device: Device = "auto",
+    checkpoint_period: Annotated[
+        float, typer.Option(min=0, envvar="EBMPIPE_CHECKPOINT_PERIOD", help="Seconds between checkpoints.")
+    ] = 30.0,
+) -> None:
+    """Run chains of a trained run for long, from over-dispersed starts, or go on with an interrupted one; metrics and figures say how
+    they mix and what becomes of energy and samples. What is not given is the default of the kind of data (config/README.md)."""
+    from ebmpipe.config import LongRunConfig
+    from ebmpipe.data.prepared import Prepared
+    from ebmpipe.features.choosing import classifier_made
+    from ebmpipe.layers import merged
+    from ebmpipe.long_run import long_run as run
+    from ebmpipe.runs import RunFolder
+    from ebmpipe.starting_points import starting_point
+
+    folder, features = RunFolder.of(results, dataset, label, seed), results / "features" / dataset
+    given = parsed(settings)
+    if "classifier" not in given:
+        given["classifier"] = classifier_made(Prepared(results / "data" / dataset).spec, features)
+    config = LongRunConfig.model_validate(merged(starting_point(dataset).get("long_run"), given))
+    run(folder, results / "data" / dataset, config, features, device, checkpoint_period)
+    print(folder / "long_run.safetensors")
+
+
+@app.command()
 def evaluate(
     dataset: DatasetOption,
     label: Annotated[str, typer.Option(help="Row of the tables: the sampled run that is to be measured.")] = "",

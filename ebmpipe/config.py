@@ -121,6 +121,46 @@ class SamplingConfig(Model):
     energy_bound: float = Field(1e8, gt=0, description="a sample whose energy is beyond this in absolute value ends the run as diverged")
 
 
+class LongRunConfig(Model):
+    """Long runs from over-dispersed starts: how the chains of every method's energy mix, under the same kernels, and what becomes of energy
+    and samples on the way."""
+
+    kernels: list[KernelConfig] = Field(
+        [
+            KernelConfig(name="mala", settings={"step_size": 0.3}),
+            KernelConfig(name="hmc", settings={"step_size": 0.3, "leapfrog_steps": 3, "jitter": 0.5}),
+        ],
+        min_length=1,
+        description="exact kernels, each adapted to each energy from the step size given; bare metric ids and the frames are of the first, "
+        "the others are `metric@name`",
+    )
+    chains: int = Field(128, ge=4, description="chains of each kernel")
+    steps: int = Field(
+        2000,
+        ge=20,
+        description="gradient evaluations of each chain, the same for every kernel: mala takes as many steps, hmc with L leapfrog steps an "
+        "L-th of them",
+    )
+    adaptation_steps: int = Field(
+        300, ge=1, description="steps of dual averaging of each kernel's step size, on chains of their own that start likewise"
+    )
+    dispersion: float = Field(
+        2.0,
+        ge=1,
+        description="standard deviation of the starts in units of the Gaussian base's, which is itself 1.5 of the data's; on a box starts "
+        "are uniform",
+    )
+    warm_up: float = Field(0.5, ge=0, lt=1, description="share of every chain that mixing is not judged by")
+    draws: int = Field(1000, ge=8, description="most draws of each chain that mixing is judged by, evenly spaced over the rest")
+    classifier: str | None = Field(
+        None,
+        description="feature network whose classes are watched on images as the modes are on densities; null: the first of "
+        "`evaluation.features` that was trained on the labels, if there is one",
+    )
+    denoise: bool = Field(False, description="frames end with the jump x - σ²∇E(x), as samples do, if the data were smoothed by noise σ")
+    energy_bound: float = Field(1e8, gt=0, description="chains whose energy is beyond this in absolute value have diverged")
+
+
 #: Where samples of a run can come from; see `ebmpipe.sampling.draw`.
 Source = Literal["fresh", "own", "noisy", "noisy_own", "persistent"]
 
@@ -180,6 +220,7 @@ class KindDefaults(Model):
     gradient_evaluations: int = Field(10_000_000, ge=1, description="training budget")
     network: NetworkConfig = Field(description="the energy network")
     sampling: SamplingConfig = Field(SamplingConfig(), description="fresh samples")
+    long_run: LongRunConfig = Field(LongRunConfig(), description="long runs and mixing")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what is measured")
 
 
@@ -191,6 +232,7 @@ KINDS: dict[Kind, KindDefaults] = {
         gradient_evaluations=6_000_000,
         network=NetworkConfig(name="mlp", settings={"width": 128, "depth": 2, "gain": 6.0}),
         sampling=SamplingConfig(n=10_000, kernel=KernelConfig(name="mala", settings={"step_size": 0.25})),
+        long_run=LongRunConfig(chains=256, draws=500),
         evaluation=EvaluationConfig(partition=PartitionConfig(chains=128)),
     ),
     "vectors": KindDefaults(network=NetworkConfig(name="mlp", settings={"width": 256, "depth": 2})),
@@ -198,6 +240,7 @@ KINDS: dict[Kind, KindDefaults] = {
         gradient_evaluations=2_500_000,
         network=NetworkConfig(name="conv", settings={"widths": [32, 64, 128]}),
         sampling=SamplingConfig(n=1000, steps=1000, kernel=KernelConfig(name="mala", settings={"step_size": 0.2}), denoise=True),
+        long_run=LongRunConfig(chains=64, draws=250, denoise=True),
         evaluation=EvaluationConfig(partition=PartitionConfig(base="shortest", base_noise=0.3, chains=32, variance=0.5)),
     ),
 }
@@ -253,6 +296,7 @@ class DatasetConfig(Model):
     gradient_evaluations: int | None = Field(None, ge=1, description="training budget of every method, in gradient evaluations")
     network: NetworkConfig | None = Field(None, description="the energy network of every method")
     sampling: dict[str, Any] = Field({}, description="fresh samples; see SamplingConfig")
+    long_run: dict[str, Any] = Field({}, description="long runs and mixing; see LongRunConfig")
     evaluation: dict[str, Any] = Field({}, description="what is measured; see EvaluationConfig")
     settings: dict[Identifier, dict[str, Any]] = Field({}, description="label -> settings of its method on this data set")
 

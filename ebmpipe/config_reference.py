@@ -75,6 +75,8 @@ def default_of(field: FieldInfo) -> str:
         return "its own" if field.default == type(field.default)() else as_yaml(field.default.model_dump(mode="json"))
     if field.default is None:
         return "null"
+    if isinstance(field.default, list) and any(isinstance(item, BaseModel) for item in field.default):
+        return as_yaml([item.model_dump(mode="json") for item in field.default])
     return as_yaml(list(field.default) if isinstance(field.default, tuple) else field.default)
 
 
@@ -111,6 +113,7 @@ def reference() -> str:
         config.FilesConfig,
         config.CompositionConfig,
         config.SamplingConfig,
+        config.LongRunConfig,
         config.EvaluationConfig,
         config.PartitionConfig,
         config.NetworkConfig,

@@ -21,7 +21,9 @@ from ebmpipe.loading import load_run
 from ebmpipe.methods.base import Method
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable
 from ebmpipe.metrics.classification import on_test
+from ebmpipe.metrics.long_run import LongRuns, quality_along
 from ebmpipe.metrics.quadrature import density_grid, normalise
+from ebmpipe.mixing.record import FILE, LongRun
 from ebmpipe.optimisation import Diverged
 from ebmpipe.provenance import Stopwatch, choose_device
 from ebmpipe.runs import RunFolder
@@ -30,7 +32,7 @@ from ebmpipe.scored import Scored
 from ebmpipe.seeding import numpy_generator, torch_generator
 
 #: Bumped when the numerics of this stage change; metrics have revisions of their own.
-EVALUATION_REVISION = 3
+EVALUATION_REVISION = 4
 #: Most test examples, and most samples, whose energies a figure shows.
 SHOWN = 20_000
 LogDensity = Callable[[np.ndarray], np.ndarray]
@@ -124,6 +126,16 @@ def classified(evaluation: Evaluation) -> dict[str, np.ndarray]:
     return arrays
 
 
+def quality_arrays(evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """Distances to the test split along the chains of the long run, and their standard errors: ``long_run/{metric}``, with ``_stderr``."""
+    try:
+        found = quality_along(evaluation)
+    except NotAvailable:
+        return {}
+    values = {f"long_run/{one.metric}": one.values for one in found}
+    return values | {f"long_run/{one.metric}_stderr": one.errors for one in found}
+
+
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays as compressed npz, single precision, atomically."""
     with atomic(path) as temporary, temporary.open("wb") as file:
@@ -164,6 +176,8 @@ def evaluate(
             try:
                 rows = measured(families, evaluation)
                 arrays = figure_arrays(evaluation, method, config)
+                if any(isinstance(family, LongRuns) for family in families):
+                    arrays |= quality_arrays(evaluation)
             except Diverged as divergence:
                 reason, arrays = f"evaluation: {divergence}", {}
         if reason is not None:
@@ -188,7 +202,13 @@ def to_json(row: Measurement) -> dict[str, Any]:
 
 
 def evaluation_of(
-    scored: Scored, data: Prepared, config: EvaluationConfig, features: Path | None, flow: Path | None, device: str
+    scored: Scored,
+    data: Prepared,
+    config: EvaluationConfig,
+    features: Path | None,
+    flow: Path | None,
+    device: str,
+    long_run: LongRun | None = None,
 ) -> Evaluation:
     """All that metrics may look at.
 
@@ -199,6 +219,7 @@ def evaluation_of(
         features: folder of the data set's feature networks; needed by image metrics.
         flow: folder of its flow; needed where annealing may begin at one.
         device: where the energy lives.
+        long_run: the long runs of its energy, if they were made.
     """
     spaces = load_spaces(config.features, data.spec, features)
     # The reference must not depend on the run's seed, or methods would be compared with different data.
@@ -225,6 +246,7 @@ def evaluation_of(
         bracket=bracketed(scored, lambda: load_base(flow, data, config.partition.base_noise), config.partition, device),
         smoothed=smoothed if smooth else None,
         log_partition=scored.log_partition,
+        long_run=long_run,
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
         feature_spaces=spaces,
         absent_spaces=absent_spaces(spaces, data.spec),
@@ -236,8 +258,14 @@ def evaluation_of(
 def gather(
     folder: RunFolder, data: Prepared, config: EvaluationConfig, features: Path | None, flow: Path | None, device: str
 ) -> tuple[Evaluation, Method]:
-    """All that metrics may look at of a run, and the method itself."""
+    """All that metrics may look at of a run, and the method itself.
+
+    The last frame of a long run that came to its end is a source of samples as well, ``long_run``.
+    """
     method = load_run(folder, data, device)
     samples, _ = read_arrays(folder.verified("samples.safetensors"))
+    long_run = LongRun.read(folder.verified(FILE)) if FILE in folder.ledger["files"] else None
+    if long_run is not None and long_run.kernels and long_run.primary.lost is None:
+        samples["long_run"] = long_run.frames[-1]
     scored = Scored.of(method, samples, config.source, folder.config.seed, device)
-    return evaluation_of(scored, data, config, features, flow, device), method
+    return evaluation_of(scored, data, config, features, flow, device, long_run), method

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ebmpipe import registry
 from ebmpipe.checking import ConfigError, Key, check, dotted, one_of, plain
 from ebmpipe.data.fetching import at_hand, folders, lacking
-from ebmpipe.features.choosing import applying, by_default, labelling
+from ebmpipe.features.choosing import applying, by_default, classifier, labelling
 from ebmpipe.layers import Layered, Settings, merged
 from ebmpipe.writable import writable
 
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from ebmpipe.data.own import OwnData
 
 #: Keys whose values are mappings, below a label or a data set.
-SECTIONS = ("settings", "requires", "sampling", "evaluation")
+SECTIONS = ("settings", "requires", "sampling", "long_run", "evaluation")
 
 #: The setting that makes a classifier of a method's energy.
 CLASSIFIER = "cross_entropy"
 #: The family of metrics that needs a base to anneal from.
 ANNEALING = "annealing"
+
+#: The families of metrics that need a long run.
+OF_LONG_RUNS = ("long_run", "mixing")
 
 
 def may_be_bare(key: Key) -> bool:
@@ -212,12 +215,13 @@ class Plan:
             self._check_cycles(dataset)
             self.sampling_settings(dataset)
             self.evaluation_settings(dataset)
+            self.long_run_settings(dataset)
         for kind in self.config.get("defaults", {}):
             labels = self._labels_with_defaults(kind)
             if not self._of_kind(kind):
                 for label in labels:
                     self._method_settings(kind, None, label)
-                for stage in ("sampling", "evaluation"):
+                for stage in ("sampling", "long_run", "evaluation"):
                     self._stage(kind, None, stage)
                 self._network(kind, None)
         for label in self.config["methods"]:
@@ -423,6 +427,20 @@ class Plan:
         check(kernel["settings"], entry["schema"], lambda key: at(("kernel", "settings", *key)))
         return settings | {"kernel": kernel}, {f"sampler:{name}": entry["revision"]}
 
+    def _kernels(self, given: list[Settings], key: Key) -> list[Settings]:
+        """Several kernels, which stand at ``key``, each checked and complete."""
+        for index, kernel in enumerate(given):
+            if "name" not in kernel:
+                raise ConfigError(f"{dotted(key)}: each kernel needs its name", (*key, index))
+            if kernel["name"] in [other["name"] for other in given[:index]]:
+                text = f"{dotted(key)}: {kernel['name']!r} is named twice; the metrics of a kernel go by its name"
+                raise ConfigError(text, (*key, index, "name"))
+
+        def at(index: int) -> Callable[[Key], Key]:
+            return lambda inner: (*key, index, *inner[1:])
+
+        return [self._kernel({"kernel": kernel}, at(index))[0]["kernel"] for index, kernel in enumerate(given)]
+
     def _network(self, kind: str, dataset: str | None) -> tuple[Settings, dict[str, int]]:
         """The energy network of a data set, or of a kind of data, with every setting, and its revision."""
         layered = Layered()
@@ -543,6 +561,8 @@ class Plan:
         settings = layered.value
         if stage == "sampling":
             settings, _ = self._kernel(settings, layered.at)
+        if stage == "long_run":
+            settings = settings | {"kernels": self._kernels(settings["kernels"], layered.at(("kernels",)))}
         for members in ("metrics", "features"):
             for index, name in enumerate(settings.get(members) or ()):
                 key = layered.at((members,))
@@ -559,6 +579,32 @@ class Plan:
         """Revisions that the sample stage uses."""
         kernel = self.sampling_settings(dataset)["kernel"]["name"]
         return {"sampling": self.catalogue["sampling_revision"], f"sampler:{kernel}": self.catalogue["samplers"][kernel]["revision"]}
+
+    def long_run_settings(self, dataset: str) -> Settings:
+        """How chains are run for long on a data set, and which feature network tells classes apart there.
+
+        Raises:
+            ConfigError: if one that is named tells none apart, or is none of the data set's.
+        """
+        settings = self._stage(self._kind(dataset), dataset, "long_run")
+        known, features = self.catalogue["features"], self.features(dataset)
+        if settings["classifier"] is None:
+            return settings | {"classifier": classifier(known, features)}
+        key: Key = ("datasets", dataset, "long_run", "classifier")
+        one_of(settings["classifier"], [name for name in features if known[name]["classifies"]], key)
+        return settings
+
+    def long_run_revisions(self, dataset: str) -> dict[str, int]:
+        """Revisions that the long-run stage uses."""
+        names = [kernel["name"] for kernel in self.long_run_settings(dataset)["kernels"]]
+        return {"long_run": self.catalogue["long_run_revision"]} | {
+            f"sampler:{name}": self.catalogue["samplers"][name]["revision"] for name in names
+        }
+
+    def runs_long(self, dataset: str) -> bool:
+        """Whether anything that is measured on a data set is of long runs."""
+        chosen = self.evaluation_settings(dataset)["metrics"]
+        return chosen is None or any(name in chosen for name in OF_LONG_RUNS)
 
     def evaluation_settings(self, dataset: str) -> Settings:
         """What is measured on a data set."""

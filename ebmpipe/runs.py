@@ -21,9 +21,12 @@ from ebmpipe.files import REMEDY, CorruptFile, Unwritable, read_json, read_signe
 FILES = {
     "train": ("config.json", "history.csv", "model.safetensors"),
     "sample": ("samples.safetensors",),
+    "long_run": ("long_run.safetensors",),
     "evaluate": ("metrics.json", "arrays.npz"),
 }
 STAGES = tuple(FILES)
+#: The stages whose files each stage is made from; samples and long runs know nothing of each other.
+MADE_FROM = {"train": (), "sample": ("train",), "long_run": ("train",), "evaluate": ("train", "sample", "long_run")}
 #: Seconds between two lines of a process that waits for another one.
 PATIENCE = 60.0
 
@@ -53,19 +56,24 @@ class RunFolder:
         return self.path / name
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, stage: str = "") -> Iterator[None]:
         """Work in the folder alone: wait, saying for whom, until no other process does; then clear away what a killed one half wrote.
 
         The lock is the kernel's and ends with its process, however that ends.
+
+        Args:
+            stage: a stage that others may work beside; its lock keeps out its like alone, and clears nothing away. It writes into a folder
+                of its own, and takes the lock of all to record what it did.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            file = (self / ".lock").open("a+")
+            file = (self / f".lock{stage and f'-{stage}'}").open("a+")
         except OSError as error:
             raise Unwritable(f"{self.path} cannot be written ({error.strerror or error}); name another folder with --results") from error
         with file:
             wait_for_lock(file, self.path)
-            sweep(self.path)
+            if not stage:
+                sweep(self.path)
             yield
 
     @property
@@ -114,9 +122,9 @@ class RunFolder:
         write_signed(self / "run.json", ledger | top | outcome(ledger))
 
     def undo(self, stage: str) -> list[str]:
-        """Remove what a stage and those after it wrote, and their entries in the ledger; returns the names of the files."""
+        """Remove what a stage and those made from it wrote, and their entries in the ledger; returns the names of the files."""
         ledger = None if stage == STAGES[0] else self.ledger
-        removed = [name for later in STAGES[STAGES.index(stage) :] for name in FILES[later] if (self / name).exists()]
+        removed = [name for later in onwards(stage) for name in FILES[later] if (self / name).exists()]
         if ledger is None:
             (self / "run.json").unlink(missing_ok=True)
         else:
@@ -143,9 +151,18 @@ class RunFolder:
         return path
 
 
+def onwards(stage: str) -> list[str]:
+    """A stage and all that are made from it, however indirectly, in order."""
+    found = [stage]
+    for later in STAGES:
+        if set(MADE_FROM[later]) & set(found):
+            found.append(later)
+    return found
+
+
 def forget(ledger: dict[str, Any], stage: str) -> None:
-    """Drop the entries of a stage and of those after it, and the checksums of their files."""
-    for later in STAGES[STAGES.index(stage) :]:
+    """Drop the entries of a stage and of those made from it, and the checksums of their files."""
+    for later in onwards(stage):
         for name in ledger["stages"].pop(later, {}).get("files", ()):
             ledger["files"].pop(name, None)
 

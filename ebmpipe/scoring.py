@@ -16,6 +16,7 @@ from ebmpipe.given_models import Base, GivenModel, read_model
 from ebmpipe.given_samples import read_samples
 from ebmpipe.metrics.base import Measurement, Metric, SampleMetric
 from ebmpipe.optimisation import Diverged
+from ebmpipe.planning import OF_LONG_RUNS
 from ebmpipe.provenance import choose_device
 from ebmpipe.report.numbers import quantity
 from ebmpipe.scored import Scored
@@ -88,7 +89,9 @@ def score(
 
 
 def has_matter(family: Metric, scored: Scored) -> bool:
-    """Whether a family has anything to look at: samples, if it compares those, else an energy."""
+    """Whether a family has anything to look at: samples, if it compares those, else an energy; long runs are made of runs alone."""
+    if family.name in OF_LONG_RUNS:
+        return False
     return bool(scored.samples) if isinstance(family, SampleMetric) else scored.energy is not None
 
 

@@ -17,7 +17,7 @@ from ebmpipe.layers import Settings, merged
 
 
 def starting_point(dataset: str, folder: Path | None = None) -> Settings:
-    """``gradient_evaluations``, ``network`` and ``sampling`` on a data set: those of its kind, with the data set's own laid over them.
+    """``gradient_evaluations``, ``network`` and settings of stages on a data set: its kind's, with its own laid over them.
 
     Args:
         dataset: its id.

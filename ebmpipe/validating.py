@@ -61,10 +61,11 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
 
     from ebmpipe import registry
     from ebmpipe.budget import Budget
-    from ebmpipe.config import RunConfig, SamplingConfig
+    from ebmpipe.config import LongRunConfig, RunConfig, SamplingConfig
     from ebmpipe.data.base import DataSet
     from ebmpipe.loading import resolve
     from ebmpipe.methods.base import Method, NoEnergy, build, build_sampling_kernel
+    from ebmpipe.mixing.chains import build_kernels
     from ebmpipe.spec import DataSpec
 
     raw = Path(plan.raw_data) if plan.raw_data else None
@@ -103,6 +104,11 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
             build_sampling_kernel(SamplingConfig.model_validate(plan.sampling_settings(dataset)))
         except ValueError as error:
             raise ConfigError(f"datasets.{dataset}.sampling.kernel: {in_words(error)}", ("datasets", dataset)) from error
+        try:
+            if plan.runs_long(dataset):
+                build_kernels(LongRunConfig.model_validate(plan.long_run_settings(dataset)))
+        except ValueError as error:
+            raise ConfigError(f"datasets.{dataset}.long_run: {in_words(error)}", ("datasets", dataset)) from error
         for name in plan.evaluation_settings(dataset)["metrics"] or ():
             if not registry.load("metrics", name)().applies(spec):
                 text = f"datasets.{dataset}.evaluation.metrics: {name} means nothing on {dataset}, which is {spec.kind}"

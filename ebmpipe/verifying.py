@@ -10,7 +10,7 @@ from ebmpipe.data.prepared import Prepared
 from ebmpipe.features.base import check_network, networks_in
 from ebmpipe.files import CorruptFile, read_signed, sha256
 from ebmpipe.preparing import repair as repair_data
-from ebmpipe.runs import STAGES, RunFolder
+from ebmpipe.runs import STAGES, RunFolder, onwards
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,20 @@ def of_run(folder: RunFolder) -> Iterator[Finding]:
         if any((folder / name).exists() for name in ("run.json", "model.safetensors")):
             yield Finding(folder.path, str(error), STAGES[0])
         return
-    problems: dict[str, str] = {}
+    problems: dict[str, list[str]] = {}
     for stage in STAGES:
         for name in ledger["stages"].get(stage, {}).get("files", ()):
             try:
                 folder.verified(name)
             except CorruptFile as error:
-                problems[str(error)] = stage
-    if problems:
-        yield Finding(folder.path, "\n".join(problems), next(iter(problems.values())))
+                problems.setdefault(stage, []).append(str(error))
+    told: set[str] = set()
+    for stage in [found for found in STAGES if found in problems]:
+        # Undoing a stage undoes what was made from it; what was not is a finding of its own.
+        if stage not in told:
+            lost = [later for later in onwards(stage) if later in problems and later not in told]
+            told.update(lost)
+            yield Finding(folder.path, "\n".join(line for later in lost for line in problems[later]), stage)
 
 
 def of_composition(folder: Path) -> Iterator[Finding]:

@@ -61,7 +61,8 @@ class DataSet:
         mirrors: addresses of folders that raw files can be downloaded from; none where they must be at hand.
         mirror_ending: what their names have added there.
         raw_folders: where they are looked for: relative to a folder of raw data, the first being where downloads go, or absolute.
-        starting_point: ``network`` and ``sampling`` in place of those of its kind, where nothing else is said; as a config says them.
+        starting_point: ``network`` and settings of stages in place of those of its kind, where nothing else is said; as a config says
+            them.
         duplicates: how many images of a later split are identical to one of an earlier split because the source has them twice; None
             where that is not known, and the card says how many were found.
         decodes: whether examples are decoded one at a time, which takes a while.

@@ -37,6 +37,7 @@ class Digits(DataSet):
     starting_point: ClassVar[Mapping[str, Any]] = {
         "network": {"name": "mlp", "settings": {"width": 256, "depth": 2}},
         "sampling": {"n": sizes["validation"]},
+        "long_run": {"chains": 128},
     }
 
     def arrays(self, raw: Path | None = None) -> dict[str, np.ndarray]:

@@ -26,6 +26,8 @@ class FeatureSpace:
         preprocessing: what becomes of an image before it enters the network (resizing, clipping, quantisation), in words.
         extract: images in model space (n, *event) of any floating type -> features (n, d) float64, whatever the batch.
         logits: the same images -> logits (n, classes) float64, of a network whose classes mean something on any image; None of others.
+        classes: the same images -> which of the data set's own classes each looks most like, (n,) int64, of a network that was trained to
+            tell them apart; None of others.
     """
 
     name: str
@@ -34,6 +36,7 @@ class FeatureSpace:
     preprocessing: str
     extract: Callable[[np.ndarray], np.ndarray]
     logits: Callable[[np.ndarray], np.ndarray] | None = None
+    classes: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 class FeatureNetwork(ABC):
@@ -46,6 +49,7 @@ class FeatureNetwork(ABC):
         takes: the images that it can be made for.
         default_on: those for which it serves where a config names no network; at most one trained network each.
         published: whether others trained it. Its weights lie in no results folder, and its module loads without torch.
+        classifies: whether it tells the data set's own classes apart, so that its space has `FeatureSpace.classes`.
     """
 
     name: ClassVar[str]
@@ -54,6 +58,7 @@ class FeatureNetwork(ABC):
     takes: ClassVar[frozenset[Labelling]]
     default_on: ClassVar[frozenset[Labelling]]
     published: ClassVar[bool] = False
+    classifies: ClassVar[bool] = False
 
     @classmethod
     def applies(cls, spec: DataSpec) -> bool:

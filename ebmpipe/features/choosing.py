@@ -32,6 +32,7 @@ def entry(network: type[FeatureNetwork]) -> dict[str, Any]:
         "takes": sorted(network.takes),
         "default_on": sorted(network.default_on),
         "published": network.published,
+        "classifies": network.classifies,
     }
 
 
@@ -63,6 +64,17 @@ def by_default(known: Entries, kind: str, classes: int | None, unavailable: Call
     """
     chosen = [name for name in applying(known, kind, classes) if labelling(classes) in known[name]["default_on"]]
     return [name for name in chosen if not known[name]["published"] or unavailable(name) is None]
+
+
+def classifier(known: Entries, names: list[str]) -> str | None:
+    """The first of ``names`` that tells a data set's own classes apart; None if none does."""
+    return next((name for name in names if known[name]["classifies"]), None)
+
+
+def classifier_made(spec: DataSpec, folder: Path) -> str | None:
+    """The network that tells the classes of a data set apart, if one was made in ``folder``; a look at names."""
+    fitting = applying(entries(), spec.kind, spec.classes)
+    return classifier(entries(), [name for name in fitting if (folder / f"{name}.json").is_file()])
 
 
 def load_spaces(names: list[str] | None, spec: DataSpec, folder: Path | None) -> tuple[FeatureSpace, ...]:

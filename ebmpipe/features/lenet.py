@@ -51,6 +51,7 @@ class LeNetFeatures(TrainedNetwork):
     title = "classifier of the data set's own images, 32 features"
     takes: ClassVar[frozenset[Labelling]] = frozenset({"labelled"})
     default_on: ClassVar[frozenset[Labelling]] = frozenset({"labelled"})
+    classifies = True
     dimension = 32
     settings: ClassVar[dict[str, Any]] = {"batch": 128, "steps": 600, "epochs": 3, "learning_rate": 3e-3, "weight_decay": 0.1}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -121,15 +121,22 @@ class TrainedNetwork(FeatureNetwork):
         network = restored(self.network, weights, about)
         shape = tuple(about["shape"])
 
-        def extract(x: np.ndarray) -> np.ndarray:
+        def in_parts(make: Callable[[Tensor], Tensor], x: np.ndarray) -> np.ndarray:
             if x.shape[1:] != shape:
                 raise ValueError(f"these features are of events of shape {shape}, not {x.shape[1:]}")
             starts = range(0, max(len(x), 1), CHUNK)
             parts = (torch.from_numpy(np.array(x[i : i + CHUNK], dtype=np.float64, order="C")) for i in starts)
-            return torch.cat([network.features(part) for part in parts]).numpy()
+            return torch.cat([make(part) for part in parts]).numpy()
 
         preprocessing = "images as they are: not resized, clipped or quantised"
-        return FeatureSpace(self.name, self.dimension, about["weights_sha256"], preprocessing, extract)
+        return FeatureSpace(
+            self.name,
+            self.dimension,
+            about["weights_sha256"],
+            preprocessing,
+            extract=lambda x: in_parts(network.features, x),
+            classes=(lambda x: in_parts(lambda part: network(part).argmax(1), x)) if self.classifies else None,
+        )
 
 
 def restored(make: Any, weights: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from ebmpipe.spec import DataSpec
 if TYPE_CHECKING:
     from ebmpipe.data.base import Density
     from ebmpipe.features.base import FeatureSpace
+    from ebmpipe.mixing.record import LongRun
     from ebmpipe.partition.bracket import Bracket
 
 #: Events (n, *event) by row: an array, or a view with `len`, ``shape`` and ``ndim`` that gives float64 arrays when indexed by rows, as
@@ -25,11 +26,20 @@ Events = Any
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """How to read one metric id: its unit, which direction is better (None: neither), and what it is, in a sentence."""
+    """How to read one metric id.
+
+    Attributes:
+        unit: its unit.
+        better: which direction is better; None: neither.
+        description: what it is, in a sentence.
+        controlled: whether a better model is better in it, so that held-out data should come out first and noise last. What is said of
+            chains is not: nothing is easier to sample than noise.
+    """
 
     unit: str
     better: Literal["lower", "higher"] | None
     description: str
+    controlled: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,7 @@ class Evaluation:
             energy.
         smoothed: slice -> that part of the test split with the Gaussian noise that the energy allows for; None if it allows for none.
         log_partition: log Z of that energy in nats as training estimated it, and its standard error; None if it did not.
+        long_run: the long runs of that energy, or why there are none; None if they were not made.
         density: the true density, if the data set has one.
         feature_spaces: the feature networks of images, the primary one first; none for vectors.
         absent_spaces: feature networks that are not at hand, and why.
@@ -98,6 +109,7 @@ class Evaluation:
     bracket: Callable[[], Bracket] | None = None
     smoothed: Callable[[slice], np.ndarray] | None = None
     log_partition: tuple[float, float] | None = None
+    long_run: LongRun | None = None
     density: Density | None = None
     feature_spaces: tuple[FeatureSpace, ...] = ()
     absent_spaces: Mapping[str, str] = field(default_factory=dict)

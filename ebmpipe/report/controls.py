@@ -1,4 +1,4 @@
-"""Whether the controls come out first and last: held-out data before every method, noise behind, in every metric that knows better.
+"""Whether the controls come out first and last: held-out data before every method, noise behind, in every metric that judges models.
 
 A metric in which they do not is not trusted blindly: it is named, with the labels that are before the data or behind the noise.
 """
@@ -61,10 +61,10 @@ def cells_of(comparison: Comparison, metric: str) -> Iterator[tuple[str, str | N
 
 
 def checks(comparison: Comparison) -> list[Check]:
-    """What became of the controls in every metric that has a better side and a value of a control and of something else."""
+    """What became of the controls in every metric that has a better side for models, and a value of a control and of something else."""
     found = []
     for metric, info in comparison.metrics.items():
-        if info.better is None or metric in comparison.ends:
+        if info.better is None or not info.controlled or metric in comparison.ends:
             continue
         sign = 1 if info.better == "lower" else -1
         cells = list(cells_of(comparison, metric))

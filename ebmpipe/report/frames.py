@@ -16,7 +16,8 @@ KEY = ["dataset", "method", "seed", "metric"]
 PROTOCOLS = ["dataset", "metric", "protocol", "n"]
 TEXT = ("dataset", "method", "metric", "status", "unit", "protocol", "device", "control", "reason", "source", "made", "made_beside")
 COMPUTE = [
-    "dataset", "method", "seed", "status", "wall_s", "train_s", "sample_s", "evaluate_s", "startup_s", "device", "peak_memory_mb",
+    "dataset", "method", "seed", "status", "wall_s", "train_s", "sample_s", "long_run_s", "evaluate_s", "startup_s", "device",
+    "peak_memory_mb",
     "parameters", "training_flops", "gradient_evaluations", "sampler_steps", "temperature", "clipped", "control", "reason",
     "source", "made", "made_beside",
 ]  # fmt: skip
@@ -86,7 +87,7 @@ def compute_frame(runs: list[Run]) -> pd.DataFrame:
         row |= {"source": run.source, "made": run.made(run.source), "made_beside": run.made(source_beside(run.source))}
         rows.append(row)
     whole = dict.fromkeys(("parameters", "training_flops", "gradient_evaluations", "sampler_steps"), "Int64")
-    seconds = dict.fromkeys(("wall_s", "train_s", "sample_s", "evaluate_s", "startup_s"), "float64")
+    seconds = dict.fromkeys(("wall_s", "train_s", "sample_s", "long_run_s", "evaluate_s", "startup_s"), "float64")
     frame = pd.DataFrame(rows, columns=COMPUTE).astype(
         whole | seconds | dict.fromkeys(("peak_memory_mb", "temperature", "clipped"), "float64")
     )

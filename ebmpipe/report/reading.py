@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from ebmpipe.files import read_arrays, read_json
+from ebmpipe.mixing.record import FILE, LongRun
 from ebmpipe.runs import STAGES, RunFolder
 
 #: Methods that are no methods: they give the tables their scale and compete with nobody.
 CONTROLS = ("data", "noise")
 
 #: What each stage of a run does, in words.
-DOINGS = dict(zip(STAGES, ("training", "sampling", "evaluation"), strict=True))
+DOINGS = dict(zip(STAGES, ("training", "sampling", "the long run", "evaluation"), strict=True))
 
 #: {dataset: {label: [seeds]}}: the runs of one workflow, or of a part of it.
 Runs = Mapping[str, Mapping[str, Sequence[int]]]
@@ -181,6 +182,11 @@ class Run:
         """How a source came about, in words."""
         words = self.ledger["stages"].get("sample", {}).get("sources", {}).get(source)
         return None if words is None else str(words)
+
+    @cached_property
+    def long_run(self) -> LongRun | None:
+        """The record of its long run; None if none was made."""
+        return LongRun.read(self.folder.verified(FILE)) if FILE in self.ledger["files"] else None
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from brackets import bracket_about
+from long_runs import record_of
 
 from ebmpipe.data.base import Density
 from ebmpipe.data.dequantised import Dequantised
@@ -121,6 +122,9 @@ def plane() -> Callable[..., Evaluation]:
             "density": density,
             "rng": lambda name: numpy_generator(seed, name), "log_unnormalised": density.log_density,
             "bracket": lambda: bracket_about(0.0),
+            "long_run": record_of(
+                lambda count: density.sample(count, rng), lambda x: -density.log_density(x), lambda x: (x[:, 0] > 0.5).astype(int), modes=2
+            ),
         }  # fmt: skip
         return Evaluation(**(known | fields))
 
@@ -142,6 +146,9 @@ def pictures() -> Callable[..., Evaluation]:
             "spec": spec, "test": test, "train": train, "validation": validation, "samples": {"fresh": own}, "primary": "fresh",
             "rng": lambda name: numpy_generator(seed, name), "feature_spaces": SPACES,
             "class_probabilities": where, "test_labels": labels,
+            "long_run": record_of(
+                lambda count: blobs(count, rng), lambda x: -round_blob(x), lambda x: place(x).argmax(axis=1), modes=9, draws=20
+            ),
             "log_unnormalised": round_blob, "bracket": lambda: bracket_about(spec.dimension / 2 * np.log(2 * np.pi * spec.std**2)),
         }  # fmt: skip
         return Evaluation(**(known | fields))
@@ -177,3 +184,9 @@ def fidelity(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
     yield lambda name: importlib.import_module(f"torch_fidelity.{name}")
     for name in [one for one in sys.modules if one.partition(".")[0] == "torch_fidelity"]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """One stream of randomness for each test."""
+    return np.random.default_rng(7)

@@ -23,11 +23,11 @@ def close(values, expected):
     return abs(float(values.mean()) - expected) < 5 * float(values.std()) / math.sqrt(len(values))
 
 
-KERNELS = [(HMC(0.8, 3), 60), (NUTS(0.8), 20)]
+KERNELS = [(HMC(0.8, 3), 60), (NUTS(0.8), 20), (HMC(0.85, 3, jitter=0.5), 60)]
 SHAPES = [(1,), (2,), (10,), (1, 4, 4)]
 
 
-@pytest.mark.parametrize(("kernel", "steps"), KERNELS, ids=["hmc", "nuts"])
+@pytest.mark.parametrize(("kernel", "steps"), KERNELS, ids=["hmc", "nuts", "jittered"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_gaussian_moments_are_exact(kernel, steps, shape):
     """From a start at the wrong place and scale."""
@@ -53,6 +53,21 @@ def test_correlated_gaussian(kernel, steps):
     white = (x - centre) @ rotation / scales
     assert float(white.mean(0).abs().max()) < 5 / math.sqrt(CHAINS)
     assert float((white.T @ white / CHAINS - torch.eye(4)).abs().max()) < 5 * math.sqrt(2 / CHAINS)
+
+
+def test_jitter_breaks_the_orbits_of_fixed_length():
+    """Of a Gaussian, half a period takes x to -x, and its energy nowhere: one is 2π (1 - ε²/24 + …) long, so L ε = π near enough."""
+    x = 2 * torch.randn(CHAINS, 1, generator=seeded(), dtype=torch.float64)
+    before = gaussian(x)
+    kept, mixed = (gaussian(run(HMC(math.pi / 16, 16, jitter), gaussian, x, 12, seeded(1))[0]) for jitter in (0.0, 0.5))
+    correlation = [float(torch.corrcoef(torch.stack([before, after]))[0, 1]) for after in (kept, mixed)]
+    assert correlation[0] > 0.95 and abs(correlation[1]) < 0.2
+
+
+@pytest.mark.parametrize("jitter", [-0.1, 1.0])
+def test_a_jitter_that_reaches_zero_is_refused(jitter):
+    with pytest.raises(ValueError, match="jitter"):
+        HMC(0.1, 3, jitter)
 
 
 @pytest.mark.parametrize(("kernel", "steps"), [(MALA(0.9), 300), (HMC(0.5, 5), 60), (NUTS(0.6), 30)], ids=["mala", "hmc", "nuts"])

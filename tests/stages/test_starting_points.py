@@ -11,10 +11,11 @@ from ebmpipe import registry
 from ebmpipe.catalogue import method_entry
 from ebmpipe.checking import ConfigError, check
 from ebmpipe.cli import app
-from ebmpipe.config import KernelConfig, KindDefaults, RunConfig, SamplingConfig
+from ebmpipe.config import KernelConfig, KindDefaults, LongRunConfig, RunConfig, SamplingConfig
 from ebmpipe.layers import merged
 from ebmpipe.loading import resolve
 from ebmpipe.methods.base import build, build_kernel, settings_of
+from ebmpipe.mixing.chains import build_kernels
 from ebmpipe.planning import Plan, Run
 from ebmpipe.spec import DataSpec
 from ebmpipe.starting_points import announced, completed, starting_point
@@ -51,12 +52,13 @@ def test_the_catalogue_carries_them(name):
 @pytest.mark.parametrize("name", registry.names("data"))
 def test_starting_points_are_what_a_config_may_say(name):
     data, point = registry.load("data", name), starting_point(name)
-    assert set(data.starting_point) <= {"network", "sampling"}
+    assert set(data.starting_point) <= {"network", "sampling", "long_run"}
     KindDefaults.model_validate(point)
     network = registry.load("nets", point["network"]["name"])
     assert data.kind in network.kinds
     network.Config.model_validate(point["network"]["settings"])
     build_kernel(KernelConfig.model_validate(point["sampling"]["kernel"]))
+    build_kernels(LongRunConfig.model_validate(point["long_run"]))
 
 
 def test_own_defaults_that_the_method_refuses_are_heard(monkeypatch):

@@ -129,14 +129,14 @@ def test_a_second_run_does_nothing_and_checks_nothing(finished: Path, project: P
 def test_a_changed_setting_reruns_one_label_and_what_hangs_from_it(finished: Path, planned: Planned, write_config: WriteConfig) -> None:
     changed = write_config(finished / "changed", methods=METHODS | {"nce": {"settings": {"ratio": 2}}})
     # The label `tilted` builds on `nce`.
-    jobs = of_runs("train sample evaluate", "eight_gaussians", ["nce", "tilted"])
+    jobs = of_runs("train sample long_run evaluate", "eight_gaussians", ["nce", "tilted"])
     assert planned(finished, configfiles=(changed,)) == with_ends(jobs)
 
 
 def test_an_added_seed_adds_only_itself(finished: Path, planned: Planned, write_config: WriteConfig) -> None:
     # digits keeps its own seed list in this config.
     more = write_config(finished / "seeds", methods=METHODS, seeds=[0, 1])
-    assert planned(finished, configfiles=(more,)) == with_ends(of_runs("train sample evaluate", "eight_gaussians", LABELS, 1))
+    assert planned(finished, configfiles=(more,)) == with_ends(of_runs("train sample long_run evaluate", "eight_gaussians", LABELS, 1))
 
 
 def test_a_composition_trains_nothing(finished: Path, planned: Planned, write_config: WriteConfig) -> None:
@@ -153,7 +153,7 @@ def test_a_removed_label_retrains_nothing(finished: Path, planned: Planned, writ
 
 def test_an_added_label_redraws_only_where_it_runs(finished: Path, planned: Planned, write_config: WriteConfig) -> None:
     more = write_config(finished / "label", methods=METHODS | {"late": {"method": "nce"}})
-    assert planned(finished, configfiles=(more,)) == with_ends(of_runs("train sample evaluate", "eight_gaussians", ["late"]))
+    assert planned(finished, configfiles=(more,)) == with_ends(of_runs("train sample long_run evaluate", "eight_gaussians", ["late"]))
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -162,7 +162,7 @@ def test_an_added_data_set_leaves_the_figures_of_the_others_alone(
 ) -> None:
     new, old = {"checkerboard": {"labels": ["wild", "nce"]}}, yaml.safe_load(TINY.read_text())["datasets"]
     more = write_config(finished / f"data{first}", methods=METHODS, datasets=new | old if first else old | new)
-    jobs = {("prepare", "dataset=checkerboard")} | of_runs("train sample evaluate", "checkerboard", ["wild", "nce"])
+    jobs = {("prepare", "dataset=checkerboard")} | of_runs("train sample long_run evaluate", "checkerboard", ["wild", "nce"])
     assert planned(finished, configfiles=(more,)) == with_ends(jobs)
 
 
@@ -209,23 +209,29 @@ DIGITS_FEATURES = {("features", f"dataset=digits, extractor={name}") for name in
 DIGITS_DATA = {("prepare", "dataset=digits"), ("base", "dataset=digits")} | DIGITS_FEATURES
 
 
-def of_features(name: str) -> set[Job]:
+def of_features(name: str, rules: str = "evaluate") -> set[Job]:
     """One feature network of the digits, and every run that is measured in it."""
-    return {("features", f"dataset=digits, extractor={name}")} | of_runs("evaluate", "digits", ON_DIGITS)
+    return {("features", f"dataset=digits, extractor={name}")} | of_runs(rules, "digits", ON_DIGITS)
 
 
 REVISIONS = {
-    "method": (bump("methods", "pcd", "revision"), of_runs("train sample evaluate", "eight_gaussians", ["pcd", "wild"])),
+    "method": (bump("methods", "pcd", "revision"), of_runs("train sample long_run evaluate", "eight_gaussians", ["pcd", "wild"])),
     # Samples of every run are drawn by MALA, and PCD trains with it; `wild` trains with ULA.
-    "sampler": (bump("samplers", "mala", "revision"), of_every_run("sample evaluate") | of_runs("train", "eight_gaussians", ["pcd"])),
-    "kernel of training": (bump("samplers", "ula", "revision"), of_runs("train sample evaluate", "eight_gaussians", ["wild"])),
-    "network": (bump("networks", "conv", "revision"), of_runs("train sample evaluate", "digits", ON_DIGITS)),
-    "data set": (bump("datasets", "digits", "revision"), DIGITS_DATA | of_runs("train sample evaluate", "digits", ON_DIGITS)),
+    "sampler": (
+        bump("samplers", "mala", "revision"),
+        of_every_run("sample long_run evaluate") | of_runs("train", "eight_gaussians", ["pcd"]),
+    ),
+    "another sampler of long runs": (bump("samplers", "hmc", "revision"), of_every_run("long_run evaluate")),
+    "long runs": (bump("long_run_revision"), of_every_run("long_run evaluate")),
+    "kernel of training": (bump("samplers", "ula", "revision"), of_runs("train sample long_run evaluate", "eight_gaussians", ["wild"])),
+    "network": (bump("networks", "conv", "revision"), of_runs("train sample long_run evaluate", "digits", ON_DIGITS)),
+    "data set": (bump("datasets", "digits", "revision"), DIGITS_DATA | of_runs("train sample long_run evaluate", "digits", ON_DIGITS)),
     "metric": (bump("metrics", "mmd", "revision"), of_every_run("evaluate")),
-    "features": (bump("features", "lenet", "revision"), of_features("lenet")),
+    # It tells the classes apart that chains are in.
+    "features": (bump("features", "lenet", "revision"), of_features("lenet", "long_run evaluate")),
     "other features": (bump("features", "autoencoder", "revision"), of_features("autoencoder")),
     "flow": (bump("base_revision"), {("base", "dataset=digits")} | of_runs("evaluate", "digits", ON_DIGITS)),
-    "training loop": (bump("training_revision"), of_every_run("train sample evaluate")),
+    "training loop": (bump("training_revision"), of_every_run("train sample long_run evaluate")),
     "sampling": (bump("sampling_revision"), of_every_run("sample evaluate")),
     "evaluation": (bump("evaluation_revision"), of_every_run("evaluate")),
 }

@@ -99,6 +99,17 @@ def features_of(wildcards):
     return [f"{RESULTS}/features/{wildcards.dataset}/{extractor}.json" for extractor in PLAN.features(wildcards.dataset)]
 
 
+def classifier_of(wildcards):
+    """The card of the feature network that tells the classes of a data set apart, where there is one."""
+    name = PLAN.long_run_settings(wildcards.dataset)["classifier"]
+    return [] if name is None else [f"{RESULTS}/features/{wildcards.dataset}/{name}.json"]
+
+
+def long_run_of(wildcards):
+    """The record of a run's long run, where anything of it is measured."""
+    return [f"{RUN}/long_run.safetensors".format(**wildcards)] if PLAN.runs_long(wildcards.dataset) else []
+
+
 def extractors(published):
     """A regular expression for the feature networks that others published, or for those that are trained here."""
     return "|".join(name for name, entry in PLAN.catalogue["features"].items() if entry["published"] == published)
@@ -129,6 +140,7 @@ def figure_inputs(wildcards):
         "metrics.json",
         "arrays.npz",
         "samples.safetensors",
+        *["long_run.safetensors"] * PLAN.runs_long(wildcards.dataset),
         "history.csv",
     )
     return [path for name in names for path in run_files(name, wildcards.dataset)]

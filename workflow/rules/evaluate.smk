@@ -5,6 +5,7 @@ rule evaluate:
         config=f"{RUN}/config.json",
         model=f"{RUN}/model.safetensors",
         samples=f"{RUN}/samples.safetensors",
+        long_run=long_run_of,
         data=f"{DATA}/data.safetensors",
     output:
         metrics=f"{RUN}/metrics.json",

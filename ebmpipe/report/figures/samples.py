@@ -84,16 +84,25 @@ class Pictures:
 
 
 class Points:
-    """Panels of points: over the true density, or over real data along the data's first principal axes."""
+    """Panels of points: over the true density, or over real data along the data's first principal axes.
 
-    def __init__(self, context: Context) -> None:
+    Args:
+        context: the figure's.
+        reach: how far a panel reaches, in units of what shows nearly all data.
+        size: of a point.
+    """
+
+    def __init__(self, context: Context, reach: float = 1.0, size: float = 2.2) -> None:
+        self.size = size
         data = context.data["test"].astype(float)
         self.centre, self.axes = data.mean(0), np.eye(data.shape[1])[:2]
         self.truth = None
         if data.shape[1] > 2:
             self.axes = np.linalg.svd(data - self.centre, full_matrices=False)[2][:2]
         self.data = self.project(data)
-        self.box = window(self.data)
+        left, right, low, high = window(self.data)
+        x, y, half = (left + right) / 2, (low + high) / 2, reach * (right - left) / 2
+        self.box = (x - half, x + half, y - half, y + half)
         if context.spec.kind == "density":
             low, high, bottom, top = self.box
             shifted = (low + self.centre[0], high + self.centre[0], bottom + self.centre[1], top + self.centre[1])
@@ -109,6 +118,8 @@ class Points:
             axes.imshow(self.truth, origin="lower", extent=self.box, cmap="Greys", vmin=0, vmax=2.6 * self.truth.max(), rasterized=True)
         else:
             axes.plot(*self.data[:POINTS].T, ".", markersize=1.5, color=MUTED, alpha=0.3, rasterized=True)
-        axes.plot(*self.project(samples[:POINTS].astype(float)).T, ".", markersize=2.2, color=colour, alpha=0.7, mew=0, rasterized=True)
+        axes.plot(
+            *self.project(samples[:POINTS].astype(float)).T, ".", markersize=self.size, color=colour, alpha=0.7, mew=0, rasterized=True
+        )
         axes.set_xlim(*self.box[:2])
         axes.set_ylim(*self.box[2:])

@@ -1,0 +1,92 @@
+"""The chains of long runs themselves, frame by frame."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import matplotlib.figure
+import numpy as np
+from matplotlib.axes import Axes
+
+from ebmpipe.report.base import Context, Figure
+from ebmpipe.report.figures.samples import Points
+from ebmpipe.report.long_runs import empty, name_row, runs_with_chains
+from ebmpipe.report.pictures import grey, mosaic
+from ebmpipe.report.style import bare
+
+#: Pictures per side of a frame.
+SIDE = 3
+#: Inches of a frame of pictures, and of one of points.
+PICTURES, POINTS = 1.0, 0.82
+#: How far frames of points reach, in units of what shows nearly all data: starts are far wider.
+REACH = 1.5
+
+
+class FilmStrip(Figure):
+    """The same chains at every frame, one label per row: samples appear, and stay or decay."""
+
+    name = "film_strip"
+    title = "Film strip of long runs"
+    caption = "film_strip.rst"
+    category = "Mixing"
+    kinds = frozenset({"density", "vectors", "images"})
+
+    def draw(self, context: Context) -> matplotlib.figure.Figure:
+        shown = {label: found[0][1] for label, found in runs_with_chains(context).items()}
+        if not shown:
+            return empty()
+        columns = max(len(record.frame_steps) for record in shown.values())
+        images = context.spec.kind == "images"
+        side = PICTURES if images else POINTS
+        figure = matplotlib.figure.Figure(figsize=(side * columns + 1.1, side * len(shown) + 0.75), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.035, h_pad=0.035, hspace=0.0, wspace=0.0)  # type: ignore[union-attr, call-arg]
+        grid = figure.subplots(len(shown), columns, squeeze=False)
+        view: View = Mosaics(context) if images else Scatter(context)
+        longest = max(shown.values(), key=lambda record: len(record.frame_steps))
+        for row, (label, record) in zip(grid, shown.items(), strict=True):
+            for place, axes in enumerate(row):
+                bare(axes)
+                axes.set_box_aspect(1)
+                if place < len(record.frames):
+                    view.show(axes, record.frames[place], context.looks[label].colour)
+                else:
+                    axes.text(
+                        0.5, 0.5, "diverged" * (place == len(record.frames)), transform=axes.transAxes, ha="center", va="center", fontsize=7
+                    )
+            name_row(row[0], context, label)
+        for axes, step in zip(grid[0], longest.frame_steps, strict=True):
+            axes.set_title(f"step {step:,}" if step == 0 else f"{step:,}")
+        about = longest.primary.about
+        jump = ", each frame with a denoising jump" if longest.settings["denoise"] else ""
+        figure.supxlabel(
+            f"{context.id} · chains of {about['name']} from over-dispersed starts, the first seed of each label{jump}", fontsize=8
+        )
+        return figure
+
+
+class View(ABC):
+    """How a frame is shown."""
+
+    @abstractmethod
+    def show(self, axes: Axes, chains: np.ndarray, colour: str) -> None:
+        """Draw chains (n, *event)."""
+
+
+class Mosaics(View):
+    """The first chains as pictures."""
+
+    def __init__(self, context: Context) -> None:
+        self.levels = context.spec.levels
+
+    def show(self, axes: Axes, chains: np.ndarray, colour: str) -> None:
+        axes.imshow(mosaic(grey(chains[: SIDE**2], self.levels), SIDE), interpolation="nearest")
+
+
+class Scatter(View):
+    """All chains as points over the true density or, of vectors, over real data along their first principal axes."""
+
+    def __init__(self, context: Context) -> None:
+        self.points = Points(context, REACH, 2.6)
+
+    def show(self, axes: Axes, chains: np.ndarray, colour: str) -> None:
+        self.points.show(axes, chains, colour)

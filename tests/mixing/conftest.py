@@ -1,0 +1,9 @@
+"""One stream of randomness for each test."""
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
