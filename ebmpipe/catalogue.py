@@ -48,7 +48,7 @@ def sampler_entry(kernel: Any) -> dict[str, Any]:
 
 def catalogue() -> dict[str, Any]:
     """Everything that a config can name, with defaults, schemas and revisions."""
-    from ebmpipe import flow_base, partition
+    from ebmpipe import flow_base, foreign, partition, restoration
     from ebmpipe.evaluation import EVALUATION_REVISION
     from ebmpipe.features import choosing
     from ebmpipe.loading import TRAINING_REVISION
@@ -60,6 +60,8 @@ def catalogue() -> dict[str, Any]:
         "evaluation_revision": EVALUATION_REVISION,
         "partition_revision": partition.REVISION,
         "base_revision": flow_base.REVISION,
+        "foreign_revision": foreign.REVISION,
+        "restoration_revision": restoration.REVISION,
         "methods": {name: method_entry(member) for name, member in registry.load_all("methods").items()},
         "networks": {name: network_entry(member) for name, member in registry.load_all("nets").items()},
         "samplers": {name: sampler_entry(member) for name, member in registry.load_all("samplers").items()},

@@ -151,6 +151,28 @@ class PartitionConfig(Model):
     )
 
 
+class RestorationConfig(Model):
+    """How test examples are denoised and completed: chains of the energy's law given what was observed."""
+
+    n: int = Field(64, ge=2, description="test examples to restore, the first of a fixed order")
+    noise: float = Field(
+        0.6,
+        gt=0,
+        description="standard deviation τ of the Gaussian noise to be taken off, in model space; more than the energy's own",
+    )
+    missing: Literal["centre", "lower"] = Field(
+        "centre",
+        description="what is missing of an image: the middle square of half its side, or the lower half; in the plane x₂ is",
+    )
+    kernel: Literal["mala", "hmc"] = Field("mala", description="what moves the chains")
+    step_size: float = Field(0.2, gt=0, description="of the kernel, in data units: where its adaptation starts")
+    leapfrog_steps: int = Field(3, ge=1, description="of HMC")
+    chains: int = Field(8, ge=2, description="chains for each example, whose mean estimates that of the conditional law")
+    adaptation_steps: int = Field(60, ge=0, description="steps of dual averaging of the step size at the start of every chain; 0: as given")
+    steps: int = Field(300, ge=2, description="steps that follow, of which the first half warms up")
+    draws: int = Field(10, ge=1, description="draws of every chain, evenly spaced along the second half, that enter the mean")
+
+
 class EvaluationConfig(Model):
     """What is measured."""
 
@@ -170,6 +192,15 @@ class EvaluationConfig(Model):
     )
     grid: int = Field(200, ge=20, description="points per side of the density pictures")
     partition: PartitionConfig = Field(PartitionConfig(), description="how log Z is estimated")
+    out_of_distribution: list[str] | None = Field(
+        None,
+        json_schema_extra=DISTINCT,
+        description=(
+            "what the energy is to tell from the test split: `noise`, on images `constant`, and other data sets of the same kind; null: "
+            "`noise`, on images `constant`, `photos` and the config's other image data sets, in the plane two other densities"
+        ),
+    )
+    restoration: RestorationConfig = Field(RestorationConfig(), description="how examples are denoised and completed")
 
 
 class KindDefaults(Model):
@@ -189,7 +220,7 @@ KINDS: dict[Kind, KindDefaults] = {
         gradient_evaluations=6_000_000,
         network=NetworkConfig(name="mlp", settings={"width": 128, "depth": 2, "gain": 6.0}),
         sampling=SamplingConfig(n=10_000, kernel=KernelConfig(name="mala", settings={"step_size": 0.25})),
-        evaluation=EvaluationConfig(partition=PartitionConfig(chains=128)),
+        evaluation=EvaluationConfig(partition=PartitionConfig(chains=128), restoration=RestorationConfig(n=256, noise=0.5)),
     ),
     "vectors": KindDefaults(network=NetworkConfig(name="mlp", settings={"width": 256, "depth": 2})),
     "images": KindDefaults(

@@ -111,6 +111,7 @@ def reference() -> str:
         config.SamplingConfig,
         config.EvaluationConfig,
         config.PartitionConfig,
+        config.RestorationConfig,
         config.NetworkConfig,
         config.KernelConfig,
         config.MethodConfig,

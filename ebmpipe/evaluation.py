@@ -17,12 +17,14 @@ from ebmpipe.energies import Energy, on_arrays
 from ebmpipe.features.choosing import absent_spaces, load_spaces
 from ebmpipe.files import atomic, read_arrays, write_json
 from ebmpipe.flow_base import load_base
+from ebmpipe.foreign import load_foreign
 from ebmpipe.loading import load_run
 from ebmpipe.methods.base import Method
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable
 from ebmpipe.metrics.quadrature import density_grid, normalise
 from ebmpipe.optimisation import Diverged
 from ebmpipe.provenance import Stopwatch, choose_device
+from ebmpipe.restoring import restorer
 from ebmpipe.runs import RunFolder
 from ebmpipe.sampling import BEFORE_JUMP
 from ebmpipe.scored import Scored
@@ -76,7 +78,9 @@ def measured(families: list[Metric], evaluation: Evaluation) -> list[Measurement
 
 
 def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConfig) -> dict[str, np.ndarray]:
-    """Energies of data, samples and noise, and in 2-D the normalised log-density on a grid; what has no value is absent.
+    """Energies of data, samples and noise, in 2-D the normalised log-density on a grid, and what families of metrics left for figures.
+
+    What has no value is absent.
 
     An energy of data smoothed by noise is shown what it describes: test data with that noise, and samples before the denoising jump.
     Noise is the base, on which the energy is built.
@@ -87,7 +91,8 @@ def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConf
     test = torch.from_numpy(np.asarray(evaluation.test[:SHOWN])).float()
     source = evaluation.primary
     samples = evaluation.samples.get(BEFORE_JUMP.get(source, source), evaluation.samples.get(source))
-    arrays = {
+    arrays = dict(evaluation.drawn)
+    arrays |= {
         "energy_data": -energy(method.smoothed(test, method.noise_level, generator).numpy()),
         "energy_noise": -energy(method.base.sample(len(test), generator).numpy()),
     }
@@ -193,6 +198,11 @@ def evaluation_of(
         clean = torch.from_numpy(np.asarray(test[part], dtype=np.float32))
         return np.asarray(smooth(clean, torch_generator(0, "evaluation", "smoothed", part.start)))
 
+    def noisy(x: np.ndarray, stream: str) -> np.ndarray:
+        assert smooth is not None
+        clean = torch.from_numpy(np.asarray(x, dtype=np.float32))
+        return np.asarray(smooth(clean, torch_generator(0, "evaluation", stream)), dtype=np.float64)
+
     return Evaluation(
         spec=data.spec,
         test=test,
@@ -205,6 +215,10 @@ def evaluation_of(
         score=score_of(scored, device),
         bracket=bracketed(scored, lambda: load_base(flow, data, config.partition.base_noise), config.partition, device),
         smoothed=smoothed if smooth else None,
+        noise_level=scored.noise_level,
+        noisy=noisy if smooth else None,
+        foreign=load_foreign(config.out_of_distribution, data),
+        restored=restorer(scored, data.spec, test, config.restoration, device),
         log_partition=scored.log_partition,
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
         feature_spaces=spaces,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ebmpipe import registry
+from ebmpipe import foreign, registry
 from ebmpipe.checking import ConfigError, Key, check, dotted, one_of, plain
 from ebmpipe.data.fetching import candidates, folders
 from ebmpipe.features.choosing import applying, by_default, labelling
@@ -20,8 +20,10 @@ from ebmpipe.writable import writable
 #: Keys whose values are mappings, below a label or a data set.
 SECTIONS = ("settings", "requires", "sampling", "evaluation")
 
-#: The family of metrics that needs a base to anneal from.
+#: The family of metrics that needs a base to anneal from, that which needs other data sets, and those that restore examples by chains.
 ANNEALING = "annealing"
+OUT_OF_DISTRIBUTION = "out_of_distribution"
+RESTORING = {"denoising", "inpainting"}
 
 
 def may_be_bare(key: Key) -> bool:
@@ -170,10 +172,13 @@ class Plan:
         return defaults
 
     def _missing(self, dataset: str) -> str | None:
-        """Why a data set cannot be prepared here, None if its raw files are at hand or, unless it is optional, can be downloaded."""
+        """Why a data set cannot be prepared here, None if its raw files are at hand or, unless it is optional, can be downloaded.
+
+        One that is not among the config's, only named as what is out of distribution, is not optional.
+        """
         entry = self.catalogue["datasets"][dataset]
         downloads = entry.get("downloads", False)
-        if downloads and not self.datasets[dataset].get("optional"):
+        if downloads and not self.config["datasets"].get(dataset, {}).get("optional"):
             return None
         raw = Path(self.raw_data) if self.raw_data else None
         for file in entry["raw_files"]:
@@ -411,6 +416,8 @@ class Plan:
                 one_of(name, self.catalogue[members], key, (*key, index))
         if stage == "evaluation" and dataset is not None:
             settings = settings | {"features": self._features(dataset, settings["features"], layered.at(("features",)))}
+            named = settings["out_of_distribution"]
+            settings = settings | {OUT_OF_DISTRIBUTION: self._foreign(dataset, named, layered.at((OUT_OF_DISTRIBUTION,)))}
         return settings
 
     def sampling_settings(self, dataset: str) -> Settings:
@@ -445,6 +452,25 @@ class Plan:
                 raise ConfigError(f"{dotted(key)}: {name!r} is not available: {reason}", (*key, index))
         return named
 
+    def _foreign(self, dataset: str, named: list[str] | None, key: Key) -> list[str]:
+        """What a data set's energies are to tell from it: the sets that the config names at ``key``, or those that serve by default.
+
+        Raises:
+            ConfigError: if one that is named is of another kind of data, or cannot be had here.
+        """
+        known, kind = self.catalogue["datasets"], self._kind(dataset)
+        if named is None:
+            return foreign.by_default(known, dataset, kind, [name for name in self.config["datasets"] if self._missing(name) is None])
+        fitting = foreign.applying(known, dataset, kind)
+        for index, name in enumerate(named):
+            if name in known and name not in fitting:
+                why = "is the data set itself" if name == dataset else f"is {known[name]['kind']}, and {dataset} {kind}"
+                raise ConfigError(f"{dotted(key)}: {name!r} {why}; choose from {', '.join(fitting)}", (*key, index))
+            one_of(name, fitting, key, (*key, index))
+            if foreign.needs_preparing(known, name) and (missing := self._missing(name)) is not None:
+                raise ConfigError(f"{dotted(key)}: {name!r} cannot be had: {missing}", (*key, index))
+        return named
+
     def _unavailable(self, features: str) -> str | None:
         """Why a published feature network cannot be had here, None if it can; its module, unlike those of others, loads without torch."""
         folder = Path(self.weights) if self.weights else None
@@ -462,7 +488,25 @@ class Plan:
                 "partition": self.catalogue["partition_revision"],
                 f"sampler:{kernel}": self.catalogue["samplers"][kernel]["revision"],
             }
+        if OUT_OF_DISTRIBUTION in chosen:
+            revisions["foreign"] = self.catalogue["foreign_revision"]
+            sets, prepared = self.evaluation_settings(dataset)[OUT_OF_DISTRIBUTION], self.foreign(dataset)
+            drawn = [name for name in sets if name in self.catalogue["datasets"] and name not in prepared]
+            revisions |= {f"data:{name}": self.catalogue["datasets"][name]["revision"] for name in drawn}
+        if RESTORING & set(chosen):
+            kernel = self.evaluation_settings(dataset)["restoration"]["kernel"]
+            revisions |= {
+                "restoration": self.catalogue["restoration_revision"],
+                f"sampler:{kernel}": self.catalogue["samplers"][kernel]["revision"],
+            }
         return revisions
+
+    def foreign(self, dataset: str) -> list[str]:
+        """The other data sets that must be prepared before a data set's runs are evaluated."""
+        settings = self.evaluation_settings(dataset)
+        if OUT_OF_DISTRIBUTION not in (settings["metrics"] or self.catalogue["metrics"]):
+            return []
+        return [name for name in settings[OUT_OF_DISTRIBUTION] if foreign.needs_preparing(self.catalogue["datasets"], name)]
 
     def base_noise(self, dataset: str) -> float | None:
         """Noise on the data that a flow is fitted to, where annealing may begin at one; None where it does not."""

@@ -11,7 +11,7 @@ from typing import Any
 #: Modules of a member package that are not members themselves.
 SHARED = {
     *("base", "template"),  # of several kinds
-    *("dequantised", "fetching", "idx", "mixtures", "prepared", "transfer"),  # data
+    *("dequantised", "fetching", "idx", "mixtures", "prepared", "resizing", "transfer"),  # data
     *("contrastive", "multigrid", "persistence", "walkers"),  # methods
     *("adaptation", "coupling", "leapfrog", "reflection"),  # samplers
     *("spectral", "stem"),  # networks
