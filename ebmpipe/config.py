@@ -168,6 +168,7 @@ class RestorationConfig(Model):
     step_size: float = Field(0.2, gt=0, description="of the kernel, in data units: where its adaptation starts")
     leapfrog_steps: int = Field(3, ge=1, description="of HMC")
     chains: int = Field(8, ge=2, description="chains for each example, whose mean estimates that of the conditional law")
+    candidates: int = Field(16, ge=1, description="draws of the likelihood, or of the base, that the start of each chain is chosen among")
     adaptation_steps: int = Field(60, ge=0, description="steps of dual averaging of the step size at the start of every chain; 0: as given")
     steps: int = Field(300, ge=2, description="steps that follow, of which the first half warms up")
     draws: int = Field(10, ge=1, description="draws of every chain, evenly spaced along the second half, that enter the mean")
@@ -220,7 +221,10 @@ KINDS: dict[Kind, KindDefaults] = {
         gradient_evaluations=6_000_000,
         network=NetworkConfig(name="mlp", settings={"width": 128, "depth": 2, "gain": 6.0}),
         sampling=SamplingConfig(n=10_000, kernel=KernelConfig(name="mala", settings={"step_size": 0.25})),
-        evaluation=EvaluationConfig(partition=PartitionConfig(chains=128), restoration=RestorationConfig(n=256, noise=0.5)),
+        evaluation=EvaluationConfig(
+            partition=PartitionConfig(chains=128),
+            restoration=RestorationConfig(n=256, noise=0.5, candidates=32, chains=32, adaptation_steps=30, steps=40, draws=4),
+        ),
     ),
     "vectors": KindDefaults(network=NetworkConfig(name="mlp", settings={"width": 256, "depth": 2})),
     "images": KindDefaults(

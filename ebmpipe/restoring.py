@@ -14,8 +14,8 @@ from ebmpipe.config import RestorationConfig
 from ebmpipe.energies import Energy, GaussianLaw, frozen, gradient, support_of
 from ebmpipe.metrics.base import Events, NotAvailable
 from ebmpipe.metrics.estimators.arrays import reference_order
-from ebmpipe.restoration.conditional import Masked, Observed
-from ebmpipe.restoration.posterior import posterior
+from ebmpipe.restoration.conditional import Masked, Observed, for_rows
+from ebmpipe.restoration.posterior import posterior, resampled
 from ebmpipe.restoration.restored import Restored, Restorer, Task
 from ebmpipe.scored import Scored
 from ebmpipe.seeding import numpy_generator, torch_generator
@@ -54,7 +54,7 @@ def restorer(scored: Scored, spec: DataSpec, test: Events, config: RestorationCo
         order = reference_order("test", len(test))[: config.n]
         clean = np.asarray(test[order], dtype=np.float64)
         make = denoised if task == "denoising" else inpainted
-        with frozen(scored.module) if scored.module else nullcontext():
+        with torch.no_grad(), frozen(scored.module) if scored.module else nullcontext():
             found = make(energy, scored, spec, clean, config, device)
         for name, values in (("mean", found.means), ("sample", found.sample)):
             if not np.isfinite(values).all():
@@ -85,7 +85,7 @@ def jump_of(energy: Energy, scored: Scored) -> Callable[[Tensor], Tensor]:
 
 
 def denoised(energy: Energy, scored: Scored, spec: DataSpec, clean: np.ndarray, config: RestorationConfig, device: str) -> Restored:
-    """Examples with Gaussian noise, restored by chains that start at what was observed.
+    """Examples with Gaussian noise, restored by chains whose starts are chosen among draws of the likelihood.
 
     Raises:
         NotAvailable: if there is no more noise than the energy's own.
@@ -95,18 +95,23 @@ def denoised(energy: Energy, scored: Scored, spec: DataSpec, clean: np.ndarray, 
         raise NotAvailable(f"the noise to be taken off, {tau:g}, is no more than that of the data which the energy models, {sigma:g}")
     observed = clean + tau * numpy_generator(0, "evaluation", "denoising").standard_normal(clean.shape)
     y, box = torch.from_numpy(observed).float().to(device), support_of(energy)
-    start = y.repeat(config.chains, *[1] * (y.dim() - 1))
     generator = torch_generator(scored.seed, "evaluation", "denoising", device=device)
     law = Observed(energy, y, (tau**2 - sigma**2) ** 0.5)
-    found = posterior(
-        law, box.nearest(start) if box else start, config, generator, jump_of(energy, scored), title="denoising", keep=spec.kind != "images"
-    )
+
+    def propose() -> tuple[Tensor, Tensor]:
+        x = for_rows(y, config.chains * len(y))
+        x = x + law.s * torch.randn(x.shape, generator=generator, device=device)
+        x = box.nearest(x) if box else x
+        return x, -energy(x)
+
+    start = resampled(propose, config.candidates, generator)
+    found = posterior(law, start, config, generator, jump_of(energy, scored), title="denoising", keep=spec.kind != "images")
     protocol = f"noise τ = {tau:g}, {told(config, scored)}"
     return Restored(clean, observed, array(found.means), array(found.last), None, array(found.draws), tau, protocol)
 
 
 def inpainted(energy: Energy, scored: Scored, spec: DataSpec, clean: np.ndarray, config: RestorationConfig, device: str) -> Restored:
-    """Examples of which a part is missing, completed by chains in the missing coordinates that start at the base law.
+    """Examples of which a part is missing, completed by chains in the missing coordinates, whose starts are chosen among draws of the base.
 
     An energy of smoothed data can only be told what was seen of a smoothed example: each chain holds the known coordinates with noise σ of
     its own, drawn once, and in the end they are put back as they were.
@@ -119,7 +124,13 @@ def inpainted(energy: Energy, scored: Scored, spec: DataSpec, clean: np.ndarray,
     known = scored.smooth(x, generator) if scored.smooth else x
     base = scored.base or GaussianLaw.of(spec)
     law, jump = Masked(energy, known, missing), jump_of(energy, scored)
-    start = law.part(base.sample(len(x), generator).to(x))
+
+    def propose() -> tuple[Tensor, Tensor]:
+        part = law.part(base.sample(len(x), generator).to(x))
+        whole = law.whole(part)
+        return part, base(whole) - energy(whole)  # the base's coordinates are independent: those that are known are a constant
+
+    start = resampled(propose, config.candidates, generator)
 
     def finish(part: Tensor) -> Tensor:
         return torch.where(missing, jump(law.whole(part)), x)

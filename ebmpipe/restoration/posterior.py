@@ -22,6 +22,34 @@ def kernel_of(config: RestorationConfig) -> Kernel:
     return HMC(config.step_size, config.leapfrog_steps) if config.kernel == "hmc" else MALA(config.step_size)
 
 
+def resampled(propose: Callable[[], tuple[Tensor, Tensor]], candidates: int, generator: torch.Generator) -> Tensor:
+    """Where chains start: for each one of so many proposals, taken with probability proportional to its weight (Rubin 1987).
+
+    As their number grows, the starts follow the law that the weights are for: modes have their share of chains, which short chains that
+    cannot cross between them keep. In many dimensions it is merely a better start than one proposal.
+
+    Args:
+        propose: proposals (n, …), and the logarithms of their weights (n,) up to a constant of each row.
+        candidates: how many of each.
+        generator: the source of the choice.
+    """
+    x, log_weight = propose()
+    best = gumbel(log_weight, generator)
+    for _ in range(candidates - 1):
+        other, log_weight = propose()
+        key = gumbel(log_weight, generator)
+        better = key > best
+        best = torch.where(better, key, best)
+        x = torch.where(better.view(-1, *[1] * (x.dim() - 1)), other, x)
+    return x
+
+
+def gumbel(log_weight: Tensor, generator: torch.Generator) -> Tensor:
+    """Log-weights with standard Gumbel noise: the largest is one chosen in proportion to the weights. No number counts as weight zero."""
+    u = torch.rand(log_weight.shape, generator=generator, device=log_weight.device, dtype=log_weight.dtype)
+    return (log_weight - (-u.clamp_min(torch.finfo(u.dtype).tiny).log()).log()).nan_to_num(nan=-torch.inf, neginf=-torch.inf)
+
+
 @dataclass(frozen=True)
 class Draws:
     """Draws of m observations by c chains each.

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from brackets import bracket_about
+from restored_examples import restored_by
 
 from ebmpipe.data.base import Density
 from ebmpipe.data.dequantised import Dequantised
 from ebmpipe.data.prepared import to_model_space
 from ebmpipe.features.base import FeatureSpace
+from ebmpipe.foreign import ForeignSet
 from ebmpipe.metrics.base import Evaluation
 from ebmpipe.metrics.estimators.feature_metric import EXTRACTORS, INCEPTION
 from ebmpipe.seeding import numpy_generator
@@ -27,6 +29,8 @@ class Gaussian(Density):
     """N(mean, sd² I) on the plane; it has one mode."""
 
     name = "gaussian"
+    reach = 6.0
+    step = 0.1
 
     def __init__(self, mean: tuple[float, float] = (0.5, -1.0), sd: float = 0.7) -> None:
         self.mean, self.sd = np.array(mean), sd
@@ -94,6 +98,15 @@ SPACES = (
 )
 
 
+def uniform_set(shape: tuple[int, ...], reach: float, name: str = "noise") -> dict[str, ForeignSet]:
+    """A set of uniform noise in [-reach, reach], by its name."""
+
+    def first(n: int) -> np.ndarray:
+        return np.random.default_rng(3).uniform(-reach, reach, (n, *shape))
+
+    return {name: ForeignSet(name, "uniform noise", None, first)}
+
+
 @pytest.fixture(scope="session")
 def gaussian() -> type[Gaussian]:
     return Gaussian
@@ -115,6 +128,8 @@ def plane() -> Callable[..., Evaluation]:
             "density": density,
             "rng": lambda name: numpy_generator(seed, name), "log_unnormalised": density.log_density,
             "bracket": lambda: bracket_about(0.0),
+            "foreign": uniform_set((2,), 4.0),
+            "restored": restored_by(test, density.mean, density.sd),
         }  # fmt: skip
         return Evaluation(**(known | fields))
 
@@ -134,6 +149,8 @@ def pictures() -> Callable[..., Evaluation]:
             "spec": spec, "test": test, "train": train, "validation": validation, "samples": {"fresh": own}, "primary": "fresh",
             "rng": lambda name: numpy_generator(seed, name), "feature_spaces": SPACES,
             "log_unnormalised": round_blob, "bracket": lambda: bracket_about(spec.dimension / 2 * np.log(2 * np.pi * spec.std**2)),
+            "foreign": uniform_set(spec.shape, 1.0),
+            "restored": restored_by(test, np.asarray(test).mean(axis=0), 0.4),
         }  # fmt: skip
         return Evaluation(**(known | fields))
 
