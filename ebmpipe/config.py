@@ -223,7 +223,7 @@ KINDS: dict[Kind, KindDefaults] = {
         sampling=SamplingConfig(n=10_000, kernel=KernelConfig(name="mala", settings={"step_size": 0.25})),
         evaluation=EvaluationConfig(
             partition=PartitionConfig(chains=128),
-            restoration=RestorationConfig(n=256, noise=0.5, candidates=32, chains=32, adaptation_steps=30, steps=40, draws=4),
+            restoration=RestorationConfig(n=256, noise=0.5, candidates=64, chains=32, adaptation_steps=30, steps=40, draws=4),
         ),
     ),
     "vectors": KindDefaults(network=NetworkConfig(name="mlp", settings={"width": 256, "depth": 2})),

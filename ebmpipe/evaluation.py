@@ -17,7 +17,7 @@ from ebmpipe.energies import Energy, on_arrays
 from ebmpipe.features.choosing import absent_spaces, load_spaces
 from ebmpipe.files import atomic, read_arrays, write_json
 from ebmpipe.flow_base import load_base
-from ebmpipe.foreign import load_foreign
+from ebmpipe.foreign.sets import load_foreign
 from ebmpipe.loading import load_run
 from ebmpipe.methods.base import Method
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable

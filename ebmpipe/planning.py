@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ebmpipe import foreign, registry
+from ebmpipe import registry
 from ebmpipe.checking import ConfigError, Key, check, dotted, one_of, plain
 from ebmpipe.data.fetching import candidates, folders
 from ebmpipe.features.choosing import applying, by_default, labelling
+from ebmpipe.foreign import choosing as foreign
 from ebmpipe.layers import Layered, Settings, merged
 from ebmpipe.writable import writable
 

@@ -16,7 +16,7 @@ from ebmpipe.spec import DataSpec
 if TYPE_CHECKING:
     from ebmpipe.data.base import Density
     from ebmpipe.features.base import FeatureSpace
-    from ebmpipe.foreign import ForeignSet
+    from ebmpipe.foreign.sets import ForeignSet
     from ebmpipe.partition.bracket import Bracket
     from ebmpipe.restoration.restored import Restorer
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from ebmpipe import registry
-from ebmpipe.foreign import CONSTANT, NOISE
+from ebmpipe.foreign.choosing import CONSTANT, NOISE
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, MetricInfo, NotAvailable
 from ebmpipe.metrics.estimators.arrays import reference_order
 from ebmpipe.metrics.estimators.detection import auprc, auroc
 from ebmpipe.spec import DataSpec
 
 if TYPE_CHECKING:
-    from ebmpipe.foreign import ForeignSet
+    from ebmpipe.foreign.sets import ForeignSet
 
 #: Most examples of each side, and training examples whose mean energy typicality is about.
 LIMIT = 2_000

@@ -18,7 +18,7 @@ from ebmpipe.data.base import Density
 from ebmpipe.data.dequantised import Dequantised
 from ebmpipe.data.prepared import to_model_space
 from ebmpipe.features.base import FeatureSpace
-from ebmpipe.foreign import ForeignSet
+from ebmpipe.foreign.sets import ForeignSet
 from ebmpipe.metrics.base import Evaluation
 from ebmpipe.metrics.estimators.feature_metric import EXTRACTORS, INCEPTION
 from ebmpipe.seeding import numpy_generator

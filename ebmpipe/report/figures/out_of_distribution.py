@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import AsinhLocator, FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ebmpipe.report.base import Context, Figure
 from ebmpipe.report.style import INK, MUTED, PALETTE, balanced, bare, say
@@ -79,7 +79,8 @@ class OutOfDistribution(Figure):
                 axes.stairs(share, places, fill=True, facecolor="#C8C8C8", edgecolor=INK, linewidth=0.6)
             else:
                 axes.stairs(share, places, **look_of(sets.index(name)))
-        axes.xaxis.set_major_locator(AsinhLocator(width, numticks=5))
+        axes.xaxis.set_major_locator(FixedLocator(ticks(edges[0], edges[-1], width)))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_xlim(places[0], places[-1])
         axes.set_ylim(0, 1.45 * axes.get_ylim()[1])
@@ -99,7 +100,8 @@ class OutOfDistribution(Figure):
                 text, colour = (f"{value:.3f}", INK) if np.isfinite(value) else ("–", MUTED)
                 axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=7, color="#B03A00" if value < 0.5 else colour)
         for index, name in enumerate(sets):
-            axes.text((index + 0.5) * len(SCORES), -1.35, name, ha="center", va="center", fontsize=8, color=look_of(index)["color"])
+            above: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+            axes.annotate(name, ((index + 0.5) * len(SCORES), 1), (0, 17), fontsize=8, color=look_of(index)["color"], **above)
             axes.axvline(index * len(SCORES), color="white", linewidth=4)
         bare(axes)
         axes.set_xticks(np.arange(values.shape[1]) + 0.5, list(SCORES.values()) * len(sets), fontsize=7)
@@ -107,10 +109,21 @@ class OutOfDistribution(Figure):
         axes.set_yticks(np.arange(len(labels)) + 0.5, [context.name(label) for label in labels], fontsize=7)
         axes.tick_params(length=0)
         axes.set_xlim(0, values.shape[1])
-        axes.set_ylim(len(labels), -1.9)
+        axes.set_ylim(len(labels), 0)
         axes.set_xlabel(
             "area under the ROC curve, mean over seeds; 1/2 is chance, below it the set scores as more like the data", fontsize=7.5
         )
+
+
+def ticks(low: float, high: float, width: float) -> list[float]:
+    """Zero and powers of ten in the range sinh(``low``) to sinh(``high``) times ``width``, as far apart as numbers are wide."""
+    apart, found = (high - low) / 8, [0.0]
+    for power in range(-6, 12):
+        for value in (10.0**power, -(10.0**power)):
+            place = np.arcsinh(value / width)
+            if low < place < high and all(abs(place - np.arcsinh(other / width)) > apart for other in found):
+                found.append(value)
+    return sorted(found)
 
 
 def look_of(index: int) -> dict[str, Any]:

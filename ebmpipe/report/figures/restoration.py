@@ -11,7 +11,11 @@ from ebmpipe.report.figures.out_of_distribution import mean_of
 from ebmpipe.report.pictures import grey, mosaic
 from ebmpipe.report.style import MUTED, bare, say
 
-TASKS = {"denoising": "noise to be taken off", "inpainting": "missing pixels"}
+TASKS = ("denoising", "inpainting")
+#: Source and name of what does without a model.
+BASELINES = {"denoising": ("observed", "as observed"), "inpainting": ("mean_example", "mean training image")}
+#: Inches of a column, of the names beside its pictures, and of what stands above them.
+WIDE, NAMES, HEAD = 4.9, 0.55, 0.25
 #: Colour of what is missing: no grey, so that it is no part of the picture.
 MISSING = (0.55, 0.68, 0.85)
 
@@ -35,14 +39,13 @@ class Restoration(Figure):
             return figure
         any_of = {task: next(found for label in labels if (found := shown(context, label, task)) is not None) for task in tasks}
         count, _, height, width = next(iter(any_of.values()))["clean"].shape
-        wide = 4.9
-        figure = matplotlib.figure.Figure(
-            figsize=(wide * len(tasks), (1 + len(labels)) * (2 * wide / count * height / width + 0.3) + 0.4), layout="constrained"
-        )
+        tall = 2 * (WIDE - NAMES) / count * height / width + HEAD
+        figure = matplotlib.figure.Figure(figsize=(WIDE * len(tasks), (1 + len(labels)) * tall + 0.3), layout="constrained")
         grid = figure.subplots(1 + len(labels), len(tasks), squeeze=False)
         for column, task in enumerate(tasks):
             found = any_of[task]
-            grid[0, column].set_title(f"{task}: {TASKS[task]}")
+            without = mean_of(context, labels[0], f"{task}_psnr@{BASELINES[task][0]}")
+            grid[0, column].set_title(f"{task}; {BASELINES[task][1]}: {without:.1f} dB")
             sheet(grid[0, column], context, (found["clean"], found["observed"]), ("image", "observed"))
             for row, label in enumerate(labels, start=1):
                 panel, of_label = grid[row, column], shown(context, label, task)
@@ -50,10 +53,11 @@ class Restoration(Figure):
                     panel.set_title(context.name(label))
                     say(panel, "not available")
                     continue
-                means = [mean_of(context, label, f"{task}_psnr{source}") for source in ("@sample", "")]
-                panel.set_title(f"{context.name(label)}: {means[0]:.1f} dB one draw, {means[1]:.1f} dB mean")
+                draw, mean = (mean_of(context, label, f"{task}_psnr{source}") for source in ("@sample", ""))
+                panel.set_title(f"{context.name(label)}: one draw {draw:.1f} dB, mean {mean:.1f} dB")
                 sheet(panel, context, (of_label["sample"], of_label["mean"]), ("draw", "mean"))
-        context.header(figure)
+        note = "peak signal-to-noise ratio, mean over test images and seeds; images of the first seed"
+        figure.suptitle(f"{context.id} · {note}", x=0.01, ha="left", fontsize=8, color=MUTED)
         return figure
 
 
