@@ -114,6 +114,7 @@ class Plan:
         for label in config["methods"]:
             self.method_of(label)
         self.datasets: dict[str, Settings] = {name: merged(self._kind_defaults(name), given) for name, given in config["datasets"].items()}
+        self._optional = {name for name, settings in self.datasets.items() if settings.get("optional")}
         self.labels = {name: self._labels(name) for name in self.datasets}
         self.seeds: dict[str, list[int]] = {
             name: sorted(settings.get("seeds") or config.get("seeds", [0, 1])) for name, settings in self.datasets.items()
@@ -179,7 +180,7 @@ class Plan:
         """
         entry = self.catalogue["datasets"][dataset]
         downloads = entry.get("downloads", False)
-        if downloads and not self.config["datasets"].get(dataset, {}).get("optional"):
+        if downloads and dataset not in self._optional:
             return None
         raw = Path(self.raw_data) if self.raw_data else None
         for file in entry["raw_files"]:

@@ -26,7 +26,7 @@ class ForeignSet:
         name: what it is called.
         about: what it is, in words.
         size: how many examples it has; None if as many as are asked for.
-        first: n -> its first n examples, (n, *event) float64, the same whatever n.
+        first: n -> n of its examples, (n, *event) float64, the same ones whenever it is asked for so many.
     """
 
     name: str
