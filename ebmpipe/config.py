@@ -231,7 +231,10 @@ KINDS: dict[Kind, KindDefaults] = {
         gradient_evaluations=2_500_000,
         network=NetworkConfig(name="conv", settings={"widths": [32, 64, 128]}),
         sampling=SamplingConfig(n=1000, steps=1000, kernel=KernelConfig(name="mala", settings={"step_size": 0.2}), denoise=True),
-        evaluation=EvaluationConfig(partition=PartitionConfig(base="shortest", base_noise=0.3, chains=32, variance=0.5)),
+        evaluation=EvaluationConfig(
+            partition=PartitionConfig(base="shortest", base_noise=0.3, chains=32, variance=0.5),
+            restoration=RestorationConfig(chains=4, steps=200),
+        ),
     ),
 }
 

@@ -53,9 +53,8 @@ def test_the_conditional_law_of_a_gaussian_and_of_a_mixture(gaussian):
 def test_nothing_is_lost_by_the_true_law(plane):
     """Unbiased: of few draws of the truth neither excess is more than its error, over examples."""
     evaluation = plane()
-    many = replace(
-        evaluation, restored=restored_by(evaluation.test, evaluation.density.mean, evaluation.density.sd, n=800, chains=3, draws=2)
-    )
+    density = evaluation.density
+    many = replace(evaluation, restored=restored_by(evaluation.test, density.mean, density.sd, n=800, chains=3, draws=2))
     for family in (Denoising, Inpainting):
         row = rows_of(family, many)[family.plane]
         assert abs(row.value) < 5 * row.stderr
