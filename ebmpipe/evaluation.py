@@ -34,6 +34,8 @@ from ebmpipe.seeding import numpy_generator, torch_generator
 EVALUATION_REVISION = 3
 #: Most test examples, and most samples, whose energies a figure shows.
 SHOWN = 20_000
+#: The family that looks at other sets than the data.
+OUT_OF_DISTRIBUTION = "out_of_distribution"
 LogDensity = Callable[[np.ndarray], np.ndarray]
 
 
@@ -62,6 +64,11 @@ def chosen_metrics(config: EvaluationConfig, data: Prepared) -> list[Metric]:
     names = registry.names("metrics") if config.metrics is None else config.metrics
     families: list[Metric] = [registry.load("metrics", name)() for name in names]
     return [family for family in families if family.applies(data.spec)]
+
+
+def wanted(family: str, config: EvaluationConfig) -> bool:
+    """Whether ``config`` asks for a family."""
+    return config.metrics is None or family in config.metrics
 
 
 def rows_of(family: Metric, evaluation: Evaluation) -> list[Measurement]:
@@ -217,7 +224,7 @@ def evaluation_of(
         smoothed=smoothed if smooth else None,
         noise_level=scored.noise_level,
         noisy=noisy if smooth else None,
-        foreign=load_foreign(config.out_of_distribution, data),
+        foreign=load_foreign(config.out_of_distribution, data) if wanted(OUT_OF_DISTRIBUTION, config) else {},
         restored=restorer(scored, data.spec, test, config.restoration, device),
         log_partition=scored.log_partition,
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,

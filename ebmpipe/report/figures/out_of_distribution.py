@@ -18,6 +18,8 @@ BINS = 50
 PREFIX = "ood_energy_"
 #: Scores, by the source of their ids and what the table calls them.
 SCORES = {"": "E", "@typicality": "typicality", "@gradient_norm": "∥∇E∥"}
+#: Colour of an area below chance.
+BELOW = "#B03A00"
 #: Inches of a line of the table and of a panel.
 LINE, PANEL = 0.2, 1.65
 #: Colours of the sets, from which the label's colours stay away: a line style tells them apart as well.
@@ -87,7 +89,7 @@ class OutOfDistribution(Figure):
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         for index, name in enumerate(name for name in sets if name in energies):
-            text = f"{name} {mean_of(context, label, f'ood_auroc_{name}'):.3f}"
+            text = f"{name} {number(mean_of(context, label, f'ood_auroc_{name}'), 3)}"
             axes.text(0.01, 0.99 - 0.115 * index, text, transform=axes.transAxes, va="top", fontsize=6.5, color=look_of(index)["color"])
 
     def table(self, axes: Axes, context: Context, sets: list[str]) -> None:
@@ -97,8 +99,8 @@ class OutOfDistribution(Figure):
         axes.imshow(values, cmap="Blues", vmin=0.5, vmax=1.25, aspect="auto", extent=(0, values.shape[1], len(labels), 0))
         for i, row in enumerate(values):
             for j, value in enumerate(row):
-                text, colour = (f"{value:.3f}", INK) if np.isfinite(value) else ("–", MUTED)
-                axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=7, color="#B03A00" if value < 0.5 else colour)
+                colour = BELOW if value < 0.5 else INK if np.isfinite(value) else MUTED
+                axes.text(j + 0.5, i + 0.5, number(value, 3), ha="center", va="center", fontsize=7, color=colour)
         for index, name in enumerate(sets):
             above: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "center", "va": "bottom"}
             axes.annotate(name, ((index + 0.5) * len(SCORES), 1), (0, 17), fontsize=8, color=look_of(index)["color"], **above)
@@ -141,6 +143,11 @@ def sets_of(context: Context) -> list[str]:
     """The sets that any label was measured against, in their order."""
     found = [key for label in context.groups if has_energy(context, label) for key in context.first(label).arrays]  # type: ignore[union-attr]
     return [name for name in dict.fromkeys(key.removeprefix(PREFIX) for key in found if key.startswith(PREFIX)) if name != "test"]
+
+
+def number(value: float, digits: int) -> str:
+    """A number for a panel, – if there is none."""
+    return f"{value:.{digits}f}" if np.isfinite(value) else "–"
 
 
 def mean_of(context: Context, label: str, metric: str) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ebmpipe.report.base import Context, Figure
-from ebmpipe.report.figures.out_of_distribution import mean_of
+from ebmpipe.report.figures.out_of_distribution import mean_of, number
 from ebmpipe.report.pictures import grey, mosaic
 from ebmpipe.report.style import MUTED, bare, say
 
@@ -45,7 +45,7 @@ class Restoration(Figure):
         for column, task in enumerate(tasks):
             found = any_of[task]
             without = mean_of(context, labels[0], f"{task}_psnr@{BASELINES[task][0]}")
-            grid[0, column].set_title(f"{task}; {BASELINES[task][1]}: {without:.1f} dB")
+            grid[0, column].set_title(f"{task}; {BASELINES[task][1]}: {number(without, 1)} dB")
             sheet(grid[0, column], context, (found["clean"], found["observed"]), ("image", "observed"))
             for row, label in enumerate(labels, start=1):
                 panel, of_label = grid[row, column], shown(context, label, task)
@@ -54,7 +54,7 @@ class Restoration(Figure):
                     say(panel, "not available")
                     continue
                 draw, mean = (mean_of(context, label, f"{task}_psnr{source}") for source in ("@sample", ""))
-                panel.set_title(f"{context.name(label)}: one draw {draw:.1f} dB, mean {mean:.1f} dB")
+                panel.set_title(f"{context.name(label)}: one draw {number(draw, 1)} dB, mean {number(mean, 1)} dB")
                 sheet(panel, context, (of_label["sample"], of_label["mean"]), ("draw", "mean"))
         note = "peak signal-to-noise ratio, mean over test images and seeds; images of the first seed"
         figure.suptitle(f"{context.id} · {note}", x=0.01, ha="left", fontsize=8, color=MUTED)
