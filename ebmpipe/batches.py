@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ebmpipe.data.prepared import Prepared, to_model_space
 from ebmpipe.seeding import torch_generator
+from ebmpipe.tensors import shared
 
 
 class Batches:
@@ -21,14 +22,14 @@ class Batches:
         data: the prepared data set.
         batch_size: examples per batch.
         seed: root seed of the run.
-        device: where the whole split is kept.
+        device: where the whole split is kept; on the CPU it stays in its file, from where each batch is read.
 
     Raises:
         ValueError: if the split has fewer examples than a batch.
     """
 
     def __init__(self, data: Prepared, batch_size: int, seed: int, device: str) -> None:
-        self.examples = torch.from_numpy(data.split("train")).to(device)
+        self.examples = shared(data.split("train")).to(device)
         self.levels, self.batch_size, self.seed = data.spec.levels, batch_size, seed
         self.per_epoch = len(self.examples) // batch_size
         if not self.per_epoch:

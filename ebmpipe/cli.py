@@ -57,7 +57,7 @@ def datasets(raw: Raw = None) -> None:
     from ebmpipe import registry
 
     for name, dataset in registry.load_all("data").items():
-        print(f"{name:18} {dataset.kind:8} {'x'.join(map(str, dataset.shape)):8} {dataset.title:16} {dataset.whereabouts(raw)}")
+        print(f"{name:18} {dataset.kind:8} {'x'.join(map(str, dataset.shape)):8} {dataset.title:16} {dataset.told(raw)}")
 
 
 @app.command()

@@ -69,7 +69,7 @@ def data(raw: Path | None) -> Iterator[Finding]:
     elif raw is not None:
         yield Finding("data", "raw data", str(raw))
     for name, dataset in registry.load_all("data").items():
-        yield Finding("data", name, dataset.whereabouts(raw))
+        yield Finding("data", name, dataset.told(raw))
 
 
 def runs(results: Path) -> Iterator[Finding]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except Unwritable:
+        raise  # another file, which was being written meanwhile
     except OSError as error:
         reason = error.strerror or error
         raise Unwritable(f"{path} cannot be written ({reason}); free space or name another folder, then run it again") from error
@@ -51,6 +54,22 @@ def sweep(folder: Path) -> None:
     """Remove what killed processes left half-written in ``folder``; only for who has the folder to himself."""
     for path in folder.glob(f".*{PART}"):
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """While the block runs, `sweep_abandoned` leaves ``path`` alone; the system lets go of it even when this process is killed."""
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def sweep_abandoned(path: Path) -> None:
+    """Remove what killed processes left of ``path`` half-written, but for what another one holds: for who shares the folder with others."""
+    for left in path.parent.glob(f".{path.name}.*{PART}"):
+        with suppress(FileNotFoundError, BlockingIOError), left.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ from ebmpipe.files import CorruptFile
 from ebmpipe.flows import FlowLaw, new_flow
 from ebmpipe.progress import Progress
 from ebmpipe.seeding import derive, torch_generator
+from ebmpipe.tensors import shared
 
 #: Bumped when the same data and seed would give another flow.
 REVISION = 1
@@ -27,11 +28,11 @@ SETTINGS: dict[str, Any] = {"batch": 256, "steps": 1500, "learning_rate": 1e-3, 
 
 def examples(data: Prepared, split: str, chosen: Tensor | None, noise: float, generator: torch.Generator) -> Tensor:
     """Examples of a split in model space, dequantised afresh, with Gaussian noise: what the flow is fitted to. (n, *event) float32."""
-    values = torch.from_numpy(data.split(split))
+    values = shared(data.split(split))
     values = values if chosen is None else values[chosen]
     if data.spec.levels is not None:
         values = to_model_space(values, data.spec.levels, torch.rand(values.shape, generator=generator))
-    return values.float().add_(torch.randn(values.shape, generator=generator), alpha=noise)
+    return values.float().add(torch.randn(values.shape, generator=generator), alpha=noise)
 
 
 def nll(law: torch.nn.Module, data: Prepared, split: str, noise: float) -> float:

@@ -62,8 +62,10 @@ def look(folder: RunFolder, data: Prepared, device: str) -> tuple[Glance, list[s
     """All that the picture shows, and the closing lines."""
     config, ledger = folder.config, folder.ledger
     run = Run(folder.path, config.dataset, config.label, config.seed)
-    test = data.model_space("test", numpy_generator(config.seed, "glance", "test"))
-    shown: dict[str, Any] = {"run": run, "spec": data.spec, "data": test[: SHOWN if data.spec.kind == "density" else SIDE**2]}
+    rng, few = numpy_generator(config.seed, "glance", "test"), SHOWN if data.spec.kind == "density" else SIDE**2
+    # All points of the plane, for the likelihood; of images no more than are shown.
+    test = data.model_space("test", rng) if data.spec.kind == "density" else next(data.in_parts("test", rng, few))
+    shown: dict[str, Any] = {"run": run, "spec": data.spec, "data": test[:few]}
     shown["method"] = registry.load("methods", config.method).title
     lost = folder.training_divergence
     rows: list[Measurement] = []

@@ -12,7 +12,7 @@ from typing import Any
 
 from ebmpipe import registry
 from ebmpipe.checking import ConfigError, Key, check, dotted, one_of, plain
-from ebmpipe.data.fetching import candidates, folders
+from ebmpipe.data.fetching import at_hand, folders, lacking
 from ebmpipe.features.choosing import applying, by_default, labelling
 from ebmpipe.foreign import choosing as foreign
 from ebmpipe.layers import Layered, Settings, merged
@@ -183,11 +183,12 @@ class Plan:
         if downloads and dataset not in self._optional:
             return None
         raw = Path(self.raw_data) if self.raw_data else None
-        for file in entry["raw_files"]:
-            if not candidates(file, entry["raw_folders"], raw):
-                advice = f"; `ebmpipe prepare --dataset {dataset}` downloads it" if downloads else ""
-                return f"{file} is in none of {', '.join(map(str, folders(entry['raw_folders'], raw)))}{advice}"
-        return None
+        choices, where = entry["raw_choices"], (entry["raw_folders"], raw, entry["raw_endings"])
+        if not choices or at_hand(choices, *where):
+            return None
+        file = (lacking(choices, *where) or choices[0])[0]
+        advice = f"; `ebmpipe prepare --dataset {dataset}` downloads it" if downloads else ""
+        return f"{file} is in none of {', '.join(map(str, folders(entry['raw_folders'], raw)))}{advice}"
 
     def method_of(self, label: str) -> str:
         """The method id behind a label."""

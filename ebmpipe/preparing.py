@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain, islice
+from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ebmpipe import registry
-from ebmpipe.data.base import SPLITS, DataSet, Density
-from ebmpipe.data.prepared import Prepared, UnusableData, read_card, to_model_space
-from ebmpipe.files import sha256, write_arrays, write_signed
+from ebmpipe.array_file import ArrayFile, BadParts, Layout, Part, Told, silent, write_parts
+from ebmpipe.data.base import SPLITS, DataSet
+from ebmpipe.data.fetching import UnusableRawData
+from ebmpipe.data.prepared import Prepared, UnusableData, read_card
+from ebmpipe.data_card import check_layout, describe
+from ebmpipe.files import Unwritable, atomic, held, sha256, sweep_abandoned, write_signed
+from ebmpipe.progress import Progress
 
 #: What a prepared folder holds.
 FILES = ("data.safetensors", "card.json")
+
+#: Bytes of data from which on preparing shows its progress.
+LONG = 10**8
 
 
 def prepare(name: str, out: Path, raw: Path | None = None) -> dict[str, Any]:
@@ -39,15 +47,52 @@ def prepare(name: str, out: Path, raw: Path | None = None) -> dict[str, Any]:
         Unwritable: if the disk does not take a file; what lay there before still does.
     """
     dataset: DataSet = registry.load("data", name)()
-    arrays = dataset.arrays(raw)
-    check(dataset, arrays)
-    card = describe(dataset, arrays)
+    layout, sizes = dataset.layout(raw), dataset.sizes_found(raw)
+    check_layout(dataset, layout, sizes)
+    parts = readable(dataset.name, dataset.parts(raw))
+    first = list(islice(parts, 1))  # what must be downloaded is, before anything is written
+    data = out / "data.safetensors"
+    try:
+        sweep_abandoned(data)
+        with atomic(data) as temporary, held(temporary):
+            with shown(f"preparing {dataset.name}", layout) as told:
+                write_parts(temporary, layout, chain(first, parts), told)
+            with shown(f"checking {dataset.name}", layout) as told:
+                card = describe(dataset, ArrayFile(temporary), raw, told)
+            card["data_sha256"] = sha256(temporary)
+    except BadParts as error:
+        raise ValueError(f"data set {dataset.name}: {error}") from error
+    finally:
+        # Data that are refused leave no empty folder behind; `rmdir` removes no other.
+        with suppress(OSError):
+            out.rmdir()
     card["name"] = name  # the id under which every later stage finds the class again
-    # No metadata: the card has it all, and safetensors writes several entries in random order, which would change the checksum.
-    write_arrays(out / "data.safetensors", arrays)
-    card["data_sha256"] = sha256(out / "data.safetensors")
     write_signed(out / "card.json", card)
     return card
+
+
+def readable(name: str, parts: Iterator[Part]) -> Iterator[Part]:
+    """``parts``; what goes wrong as raw data are read is not taken for trouble with the file that is written.
+
+    Raises:
+        UnusableRawData: if the system cannot read them.
+    """
+    try:
+        yield from parts
+    except Unwritable:
+        raise
+    except OSError as error:
+        raise UnusableRawData(f"the raw data of {name} cannot be read ({error})") from error
+
+
+@contextmanager
+def shown(title: str, layout: Layout) -> Iterator[Told]:
+    """Shows how many examples are done, where that takes a while."""
+    if sum(prod(shape) * dtype.itemsize for shape, dtype in layout.values()) < LONG:
+        yield silent
+        return
+    with Progress(title, sum(layout[split][0][0] for split in SPLITS)) as progress:
+        yield lambda key, rows: progress.advance(count=rows if key in SPLITS else 0)
 
 
 def ensure_prepared(name: str, folder: Path, raw: Path | None = None) -> dict[str, Any]:
@@ -100,81 +145,3 @@ def repair(name: str, folder: Path, raw: Path | None = None) -> dict[str, Any]:
 def notice(text: str) -> None:
     """Tell the user on standard error."""
     print(f"ebmpipe: {text}", file=sys.stderr, flush=True)
-
-
-def describe(dataset: DataSet, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The card of ``arrays``, but for the checksum of the file that will hold them.
-
-    ``mean`` and ``std`` are over all coordinates of the training split in model space. Of an image, that is after dequantisation: the
-    mean is that of the levels' middles, and the noise adds the variance of a uniform variable of one level's width.
-    """
-    train = arrays["train"].astype(np.float64)
-    variance = 0.0
-    if dataset.levels is not None:
-        train = to_model_space(train, dataset.levels, 0.5)
-        variance = (2 / dataset.levels) ** 2 / 12
-    density = dataset if isinstance(dataset, Density) else None
-    return {
-        "title": dataset.title,
-        "kind": dataset.kind,
-        "shape": list(dataset.shape),
-        "revision": dataset.revision,
-        "source": dataset.source,
-        "licence": dataset.licence,
-        "transformations": dataset.transformations,
-        "levels": dataset.levels,
-        "classes": dataset.classes,
-        "counts": {split: len(arrays[split]) for split in SPLITS},
-        "duplicates": repeats(arrays) if dataset.kind == "images" else None,
-        "range": [float(min(arrays[split].min() for split in SPLITS)), float(max(arrays[split].max() for split in SPLITS))],
-        "mean": float(train.mean()),
-        "std": float(np.sqrt(train.var() + variance)),
-        "entropy": density.entropy() if density else None,
-        "entropy_method": density.entropy_method if density else None,
-        "log_density_error": density.log_density_error if density else None,
-        "array_sha256": {key: hashlib.sha256(array.tobytes()).hexdigest() for key, array in sorted(arrays.items())},
-    }
-
-
-def check(dataset: DataSet, arrays: dict[str, np.ndarray]) -> None:
-    """Hold ``arrays`` against the data set's own description.
-
-    Raises:
-        ValueError: naming the data set, the array and what is wrong with it.
-    """
-
-    def require(truth: object, complaint: str) -> None:
-        if not truth:
-            raise ValueError(f"data set {dataset.name}: {complaint}")
-
-    expected = [*SPLITS, *(f"{split}_labels" for split in SPLITS if dataset.classes is not None)]
-    require(sorted(arrays) == sorted(expected), f"has the arrays {sorted(arrays)}, not {sorted(expected)}")
-    for split in SPLITS:
-        array = arrays[split]
-        require(len(array) == dataset.sizes[split], f"{split} has {len(array)} examples, not {dataset.sizes[split]}")
-        require(array.shape[1:] == dataset.shape, f"{split} holds events of shape {array.shape[1:]}, not {dataset.shape}")
-        dtype = np.dtype(np.float32 if dataset.levels is None else np.uint8)
-        require(array.dtype == dtype, f"{split} is {array.dtype}, not {dtype}")
-        if dataset.levels is None:
-            require(np.isfinite(array).all(), f"{split} has {np.count_nonzero(~np.isfinite(array))} values that are not finite")
-        else:
-            require(array.max() < dataset.levels, f"{split} has level {array.max()}, but there are only {dataset.levels} levels")
-        if dataset.classes is not None:
-            labels = arrays[f"{split}_labels"]
-            require(labels.dtype == np.int64, f"{split}_labels is {labels.dtype}, not int64")
-            require(labels.shape == (len(array),), f"{split}_labels has shape {labels.shape}, not ({len(array)},)")
-            require(labels.min() >= 0 and labels.max() < dataset.classes, f"{split}_labels leaves the range 0 to {dataset.classes - 1}")
-    if dataset.kind == "images":
-        found = repeats(arrays)
-        require(found <= dataset.duplicates, f"{found} images are in more than one split; its source has {dataset.duplicates} twice")
-
-
-def repeats(arrays: dict[str, np.ndarray]) -> int:
-    """Number of images of a later split that are identical to one of an earlier split."""
-    seen: set[bytes] = set()
-    count = 0
-    for split in SPLITS:
-        digests = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in arrays[split]]
-        count += sum(digest in seen for digest in digests)
-        seen.update(digests)
-    return count

@@ -11,7 +11,8 @@ from typing import Any
 #: Modules of a member package that are not members themselves.
 SHARED = {
     *("base", "template"),  # of several kinds
-    *("dequantised", "fetching", "idx", "mixtures", "prepared", "resizing", "transfer"),  # data
+    *("archives", "checksums", "dequantised", "fetching", "idx", "mixtures"),  # data
+    *("pickled_batches", "prepared", "resizing", "splitting", "transfer"),  # data
     *("contrastive", "multigrid", "persistence", "walkers"),  # methods
     *("adaptation", "coupling", "leapfrog", "reflection"),  # samplers
     *("spectral", "stem"),  # networks

@@ -66,6 +66,7 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
     from ebmpipe.methods.base import Method, NoEnergy, build, build_sampling_kernel
     from ebmpipe.spec import DataSpec
 
+    raw = Path(plan.raw_data) if plan.raw_data else None
     for dataset, labels in plan.labels.items():
         source = registry.load("data", dataset)
         entropy = 0.0 if source.kind == "density" else None
@@ -81,7 +82,7 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
 
         for label in labels:
             run = Run(dataset, label, plan.seeds[dataset][0])
-            examples, budget = source.sizes["train"], plan.run_settings(run)["gradient_evaluations"]
+            examples, budget = source().sizes_found(raw)["train"], plan.run_settings(run)["gradient_evaluations"]
             try:
                 method = made(run)
                 updates = Budget(method, budget).iterations

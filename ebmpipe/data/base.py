@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ebmpipe.data.fetching import candidates, folders
+from ebmpipe.array_file import Layout, Part
+from ebmpipe.data.fetching import at_hand, folders, lacking
 from ebmpipe.seeding import numpy_generator
 from ebmpipe.spec import Kind
 
@@ -30,8 +31,18 @@ def central_differences(log_density: Callable[[np.ndarray], np.ndarray], x: np.n
     return slope
 
 
-class DataSet(ABC):
+#: What the card and `ebmpipe datasets` say of a set whose original nobody here has read.
+NEVER_RUN = "format tested, never run on the original"
+
+
+class DataSet:
     """A source of fixed training, validation and test splits. Everything here is numpy: preparing needs no torch.
+
+    The arrays are ``train``, ``validation`` and ``test``, each (n, *shape): float32 vectors or uint8 image levels. Labelled sets add
+    ``train_labels`` and so on, (n,) int64. They are deterministic: the splits are fixed.
+
+    A member implements either `arrays`, where all of them fit in memory with room to spare, or `layout` and `parts`, which together may
+    take no more than 2 GB however large the set is. Each of the two ways follows from the other.
 
     Attributes:
         name: id, equal to the file's name.
@@ -39,17 +50,21 @@ class DataSet(ABC):
         title: what a table or figure calls it.
         kind: ``density``, ``vectors`` or ``images``.
         shape: event shape.
-        sizes: number of examples of every split.
+        sizes: number of examples of every split, where all raw files are at hand; see `sizes_found`.
         levels: number of grey levels of an image, None for vectors.
         classes: number of classes, None if unlabelled.
         source: where the data come from (authors, year, or the package that ships them).
         licence: under which terms they may be used.
         transformations: what was done to the source, as a sentence.
-        raw_files: files that must be at hand, gzipped or not; none for sets that ship with a package or a formula.
+        raw_choices: sets of files, any one of which serves, the best first; none for data that ship with a package or a formula.
+        raw_endings: what the name of a raw file may have added on disk.
+        mirrors: addresses of folders that raw files can be downloaded from; none where they must be at hand.
+        mirror_ending: what their names have added there.
         raw_folders: where they are looked for: relative to a folder of raw data, the first being where downloads go, or absolute.
-        mirrors: addresses of folders that raw files can be downloaded from, gzipped; none where they must be at hand.
         starting_point: ``network`` and ``sampling`` in place of those of its kind, where nothing else is said; as a config says them.
-        duplicates: how many images of a later split are identical to one of an earlier split because the source has them twice.
+        duplicates: how many images of a later split are identical to one of an earlier split because the source has them twice; None
+            where that is not known, and the card says how many were found.
+        run_on_original: whether the member has been run on the original files, and not only on small ones of the same format.
     """
 
     name: ClassVar[str]
@@ -64,10 +79,13 @@ class DataSet(ABC):
     licence: ClassVar[str]
     transformations: ClassVar[str]
     starting_point: ClassVar[Mapping[str, Any]] = {}
-    duplicates: ClassVar[int] = 0
-    raw_files: ClassVar[tuple[str, ...]] = ()
+    duplicates: ClassVar[int | None] = 0
+    run_on_original: ClassVar[bool] = True
+    raw_choices: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    raw_endings: ClassVar[tuple[str, ...]] = ("",)
     raw_folders: ClassVar[tuple[str, ...]] = ()
     mirrors: ClassVar[tuple[str, ...]] = ()
+    mirror_ending: ClassVar[str] = ""
 
     @classmethod
     def folders(cls, raw: Path | None) -> list[Path]:
@@ -77,26 +95,59 @@ class DataSet(ABC):
     @classmethod
     def whereabouts(cls, raw: Path | None) -> str:
         """In a few words, where the raw files are, or that they will be downloaded; a look at names only, no checksum."""
-        if not cls.raw_files:
+        if not cls.raw_choices:
             return "built in"
-        found = {name: candidates(name, cls.raw_folders, raw) for name in cls.raw_files}
-        if all(found.values()):
-            return "in " + ", ".join(dict.fromkeys(str(paths[0].parent) for paths in found.values()))
-        absent = ", ".join(name for name, paths in found.items() if not paths) if any(found.values()) else "raw files"
+        if found := cls.raw_found(raw):
+            return "in " + ", ".join(dict.fromkeys(str(path.parent) for path in found.values()))
+        absent = ", ".join(lacking(cls.raw_choices, cls.raw_folders, raw, cls.raw_endings)) or "raw files"
         return f"{absent} to be downloaded when prepared" if cls.mirrors else f"{absent} missing"
 
-    @abstractmethod
-    def arrays(self, raw: Path | None) -> dict[str, np.ndarray]:
-        """``train``, ``validation`` and ``test``, each (n, *shape): float32 vectors or uint8 image levels.
+    @classmethod
+    def told(cls, raw: Path | None) -> str:
+        """`whereabouts` and `remarks` in a line."""
+        return "; ".join([cls.whereabouts(raw), *cls().remarks(raw)])
 
-        Labelled sets add ``train_labels`` and so on, (n,) int64. Deterministic: the splits are fixed.
+    @classmethod
+    def raw_found(cls, raw: Path | None) -> dict[str, Path]:
+        """The first of `raw_choices` that is at hand whole, by name; empty if none is. A look at names only."""
+        return at_hand(cls.raw_choices, cls.raw_folders, raw, cls.raw_endings)
+
+    @classmethod
+    def sizes_found(cls, raw: Path | None) -> dict[str, int]:
+        """Number of examples that every split will have with the raw files that are at hand; a look at names only."""
+        return dict(cls.sizes)
+
+    @classmethod
+    def remarks(cls, raw: Path | None) -> list[str]:
+        """What else the card says of the set as it was found, as sentences without a full stop; a look at names only."""
+        return [] if cls.run_on_original else [NEVER_RUN]
+
+    def arrays(self, raw: Path | None) -> dict[str, np.ndarray]:
+        """All arrays, in memory.
 
         Args:
             raw: the folder of raw data files, for sets that need one.
         """
+        if type(self).parts is DataSet.parts:
+            raise NotImplementedError(f"data set {self.name} must implement arrays, or layout and parts")
+        arrays = {key: np.empty(shape, dtype) for key, (shape, dtype) in self.layout(raw).items()}
+        for key, rows, values in self.parts(raw):
+            arrays[key][rows] = values
+        return arrays
+
+    def layout(self, raw: Path | None) -> Layout:
+        """Name of every array -> its shape and type, known before any of it is made."""
+        self._held = self.arrays(raw)
+        return {key: (array.shape, array.dtype) for key, array in self._held.items()}
+
+    def parts(self, raw: Path | None) -> Iterator[Part]:
+        """The arrays by parts: name, rows (a slice or an array of positions) and what stands there. Every row once, in any order."""
+        held: dict[str, np.ndarray] = self.__dict__.pop("_held", None) or self.arrays(raw)
+        for key in list(held):
+            yield key, slice(None), held.pop(key)
 
 
-class Density(DataSet):
+class Density(DataSet, ABC):
     """A distribution on the plane with a known density; its splits are samples.
 
     Attributes:

@@ -12,8 +12,8 @@ from ebmpipe.seeding import derive
 #: Bumped when the same names would give other noise.
 REVISION = 1
 
-#: Images that are made at once where all are wanted, so that an array of single precision costs no more than itself.
-TOGETHER = 1_024
+#: Numbers that are made at once where all are wanted, so that an array of single precision costs little more than itself.
+TOGETHER = 2**20
 
 #: Numbers that Philox makes per step of its counter.
 PER_STEP = 4
@@ -66,8 +66,9 @@ class Dequantised:
         if copy is False:
             raise ValueError("dequantised images are made when they are looked at: there is no array to share")
         made = np.empty(self.shape, dtype=dtype or self.dtype)
-        for start in range(0, len(self), TOGETHER):
-            made[start : start + TOGETHER] = self[start : start + TOGETHER]
+        together = max(1, TOGETHER // (self._steps * PER_STEP))
+        for start in range(0, len(self), together):
+            made[start : start + together] = self[start : start + together]
         return made
 
     def _noise(self, first: int, n: int) -> np.ndarray:

@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from ebmpipe.data.transfer import BrokenOff, Refused, transfer
 
 if TYPE_CHECKING:
     from ebmpipe.data.base import DataSet
+
+Read = TypeVar("Read")
 
 #: Raises `UnusableRawData` if the file at a path is not the published one; the text is what messages call it.
 Check = Callable[[Path, str], object]
@@ -52,10 +54,26 @@ def folders(places: Sequence[str], raw: Path | None) -> list[Path]:
     return list(dict.fromkeys([*relative, *(Path(place) for place in places if Path(place).is_absolute())]))
 
 
-def candidates(name: str, places: Sequence[str], raw: Path | None) -> list[Path]:
-    """The files called ``name``, gzipped or not, in the order of `folders`."""
-    paths = [folder / (name + ending) for folder in folders(places, raw) for ending in ("", ".gz")]
+def candidates(name: str, places: Sequence[str], raw: Path | None, endings: Sequence[str] = ("",)) -> list[Path]:
+    """The files called ``name``, with one of ``endings`` added, in the order of `folders`."""
+    paths = [folder / (name + ending) for folder in folders(places, raw) for ending in endings]
     return [path for path in paths if path.is_file()]
+
+
+def at_hand(choices: Sequence[Sequence[str]], places: Sequence[str], raw: Path | None, endings: Sequence[str] = ("",)) -> dict[str, Path]:
+    """The first of several sets of files that is there whole: name -> the first file of that name; empty if none is."""
+    for names in choices:
+        found = {name: paths[0] for name in names if (paths := candidates(name, places, raw, endings))}
+        if len(found) == len(names):
+            return found
+    return {}
+
+
+def lacking(choices: Sequence[Sequence[str]], places: Sequence[str], raw: Path | None, endings: Sequence[str] = ("",)) -> list[str]:
+    """What is not there of the set of files that lacks least, of those that are there in part; empty where nothing is there at all."""
+    absent = [[name for name in names if not candidates(name, places, raw, endings)] for names in choices]
+    begun = [names for names, files in zip(absent, choices, strict=True) if len(names) < len(files)]
+    return min(begun, key=len, default=[])
 
 
 def ours(path: Path) -> bool:
@@ -117,15 +135,54 @@ def same(path: Path, file: FileIO) -> bool:
         return False
 
 
-def fetch(dataset: DataSet, name: str, raw: Path | None, check: Check) -> Path:
-    """Download the raw file ``name`` of ``dataset`` and return where it is, gzipped.
+def obtain(dataset: DataSet | type[DataSet], name: str, raw: Path | None, read: Callable[[Path, str], Read]) -> Read:
+    """What ``read`` makes of the raw file ``name``, from the first folder that has it, else from the network.
+
+    A damaged file in the default folder for downloads is replaced; one in a folder of the user's is left as it is and refused.
+
+    Args:
+        dataset: whose file it is.
+        name: of the file, without what `DataSet.raw_endings` and `mirror_ending` add.
+        raw: the folder of raw data that the user named, if any.
+        read: raises `UnusableRawData` if the file at a path is not the published one; the text is what messages call it.
+
+    Raises:
+        UnusableRawData: if it cannot be had, or is not the published one; the message says what to do by hand.
+        Unwritable: if the disk does not take it.
+    """
+    damaged = []
+    for path in candidates(name, dataset.raw_folders, raw, dataset.raw_endings):
+        try:
+            return read(path, str(path))
+        except UnusableRawData as error:
+            if not ours(path):
+                remedy = f"it is left as it is: replace it{', or remove it to have it downloaded' if dataset.mirrors else ''}"
+                raise UnusableRawData(f"{error}; {remedy}") from error
+            print(f"ebmpipe: {error}; it is replaced", file=sys.stderr)
+            damaged.append(path)
+    if not dataset.mirrors:
+        zipped = ", gzipped or not," if ".gz" in dataset.raw_endings else ","
+        raise UnusableRawData(
+            f"{dataset.name} needs {name}{zipped} which is not in {', '.join(map(str, dataset.folders(raw)))}; "
+            "name the folder of raw data by EBMPIPE_DATA_DIR, raw_data in the config, or --raw"
+        )
+    target = fetch(dataset, name, raw, read)
+    for path in damaged:
+        if path != target:
+            path.unlink(missing_ok=True)
+    return read(target, str(target))
+
+
+def fetch(dataset: DataSet | type[DataSet], name: str, raw: Path | None, check: Check) -> Path:
+    """Download the raw file ``name`` of ``dataset`` and return where it is, called as on the mirrors.
 
     Raises:
         UnusableRawData: if it cannot be had; the message says what to do by hand.
         Unwritable: if the disk does not take it.
     """
-    urls = [f"{mirror}{name}.gz" for mirror in dataset.mirrors]
-    planned = folders(dataset.raw_folders, raw)[0] / f"{name}.gz"
+    file = name + dataset.mirror_ending
+    planned = folders(dataset.raw_folders, raw)[0] / file
+    urls = [mirror + file for mirror in dataset.mirrors]
     return fetch_to(urls, planned, lambda: download_folder(dataset.raw_folders, raw), check, dataset.name)
 
 
@@ -197,7 +254,7 @@ def download(urls: Sequence[str], target: Path, check: Check, owner: str) -> Non
 
 def by_hand(owner: str, target: Path, why: str, urls: Sequence[str]) -> str:
     """The message about a file that cannot be downloaded."""
-    name = target.name.removesuffix(".gz")
+    name = target.name if target.name.endswith(".tar.gz") else target.name.removesuffix(".gz")
     return f"{owner} needs {name}, and downloading it failed ({why}); fetch it from {' or '.join(urls)} and put it into {target.parent}"
 
 

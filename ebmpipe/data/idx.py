@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import struct
-import sys
 import zlib
 from math import prod
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from ebmpipe.data.base import DataSet
-from ebmpipe.data.fetching import UnusableRawData, candidates, fetch, ours
+from ebmpipe.data.fetching import UnusableRawData, obtain
 from ebmpipe.seeding import numpy_generator
 
 #: The four files, as every set of this format names them.
@@ -82,7 +81,9 @@ class IdxImages(DataSet):
     transformations = (
         "Levels 0 to 255 kept; the training images shuffled with a fixed seed, the last 5,000 of them held out for validation."
     )
-    raw_files: ClassVar[tuple[str, ...]] = (*IMAGES.values(), *LABELS.values())
+    raw_choices: ClassVar[tuple[tuple[str, ...], ...]] = ((*IMAGES.values(), *LABELS.values()),)
+    raw_endings = ("", ".gz")
+    mirror_ending = ".gz"
     sha256: ClassVar[dict[str, str]]
 
     def content(self, name: str, raw: Path | None) -> bytes:
@@ -93,26 +94,7 @@ class IdxImages(DataSet):
         Raises:
             UnusableRawData: if it cannot be had, or is not the published one.
         """
-        expected, damaged = self.sha256[name], []
-        for path in candidates(name, self.raw_folders, raw):
-            try:
-                return unpack(path, expected)
-            except UnusableRawData as error:
-                if not ours(path):
-                    remedy = f"it is left as it is: replace it{', or remove it to have it downloaded' if self.mirrors else ''}"
-                    raise UnusableRawData(f"{error}; {remedy}") from error
-                print(f"ebmpipe: {error}; it is replaced", file=sys.stderr)
-                damaged.append(path)
-        if not self.mirrors:
-            raise UnusableRawData(
-                f"{self.name} needs {name}, gzipped or not, which is not in {', '.join(map(str, self.folders(raw)))}; "
-                "name the folder of raw data by EBMPIPE_DATA_DIR, raw_data in the config, or --raw"
-            )
-        target = fetch(self, name, raw, lambda path, source: unpack(path, expected, source))
-        for path in damaged:
-            if path != target:
-                path.unlink(missing_ok=True)
-        return unpack(target, expected)
+        return obtain(self, name, raw, lambda path, source: unpack(path, self.sha256[name], source))
 
     def array(self, name: str, raw: Path | None, count: int) -> np.ndarray:
         """The content of one of the four files, ``count`` images or labels.

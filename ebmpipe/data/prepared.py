@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ebmpipe.files import CorruptFile, read_arrays, read_signed, sha256
+from ebmpipe.array_file import ArrayFile
+from ebmpipe.files import CorruptFile, read_signed, sha256
 from ebmpipe.spec import DataSpec
 
 if TYPE_CHECKING:
@@ -50,8 +52,15 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
+#: Numbers that `Prepared.in_parts` makes at once where nothing else is said.
+TOGETHER = 2**22
+
+
 class Prepared:
     """The folder that `ebmpipe prepare` wrote; opening it checks the card against its own checksum, and the data against the card.
+
+    Arrays are mapped, not read: what is looked at comes into memory, and is forgotten when the memory is needed. Opening reads the whole
+    file once, for its checksum, at the speed of the disk or of SHA-256, whichever is less (about a second per gigabyte).
 
     Args:
         folder: where the files lie.
@@ -78,29 +87,47 @@ class Prepared:
             raise UnusableData(f"{folder} holds {self.spec.name}, not {name}; run `ebmpipe prepare` again")
         if sha256(self._file) != self.card["data_sha256"]:
             raise UnusableData(f"{self._file} is not the file that card.json describes; run `ebmpipe prepare` again")
+        self._arrays = ArrayFile(self._file)
 
     def split(self, name: str) -> np.ndarray:
-        """Split ``train``, ``validation`` or ``test`` as stored: (n, *shape) float32 vectors or uint8 levels."""
-        return self._read(name)
+        """Split ``train``, ``validation`` or ``test`` as stored, mapped, read-only: (n, *shape) float32 vectors or uint8 levels.
+
+        Raises:
+            UnusableData: if there is no such split.
+        """
+        return self._mapped(name)
 
     def labels(self, name: str) -> np.ndarray:
-        """Class labels of a split, (n,) int64.
+        """Class labels of a split, (n,) int64, mapped, read-only.
 
         Raises:
             UnusableData: if the data set has no labels.
         """
-        return self._read(f"{name}_labels")
+        return self._mapped(f"{name}_labels")
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays as stored, by name."""
-        return read_arrays(self._file)[0]
+        """All arrays as stored, by name, mapped, read-only."""
+        return {key: self._mapped(key) for key in self._arrays.places}
 
     def model_space(self, split: str, rng: np.random.Generator) -> np.ndarray:
         """A split as models see it, (n, *shape) float64: images dequantised with fresh noise of ``rng``, vectors as they are."""
+        made = np.empty(self.split(split).shape)
+        begin = 0
+        for part in self.in_parts(split, rng):
+            made[begin : begin + len(part)] = part
+            begin += len(part)
+        return made
+
+    def in_parts(self, split: str, rng: np.random.Generator, together: int | None = None) -> Iterator[np.ndarray]:
+        """What `model_space` gives, the same numbers, ``together`` examples at a time: so that a large split need not fit in memory."""
         values = self.split(split)
-        if self.spec.levels is None:
-            return values.astype(np.float64)
-        return np.asarray(to_model_space(values, self.spec.levels, rng.random(values.shape)))
+        together = together or max(1, TOGETHER // self.spec.dimension)
+        for start in range(0, len(values), together):
+            part = values[start : start + together]
+            if self.spec.levels is None:
+                yield part.astype(np.float64)
+            else:
+                yield np.asarray(to_model_space(part, self.spec.levels, rng.random(part.shape)))
 
     def view(self, split: str, *names: str) -> np.ndarray | Dequantised:
         """A split as models see it: images dequantised when they are looked at, by the noise of the stream ``names``; vectors float64."""
@@ -109,12 +136,7 @@ class Prepared:
         values = self.split(split)
         return values.astype(np.float64) if self.spec.levels is None else Dequantised(values, self.spec.levels, *names)
 
-    def _read(self, key: str) -> np.ndarray:
-        from safetensors import safe_open
-
-        # One array at a time: a run that trains needs no test images in memory.
-        with safe_open(self._file, framework="numpy") as file:
-            keys = sorted(file.keys())
-            if key not in keys:
-                raise UnusableData(f"{self._file} has no array {key!r}; it has {', '.join(keys)}")
-            return np.asarray(file.get_tensor(key))
+    def _mapped(self, key: str) -> np.ndarray:
+        if key not in self._arrays.places:
+            raise UnusableData(f"{self._file} has no array {key!r}; it has {', '.join(sorted(self._arrays.places))}")
+        return self._arrays.array(key)

@@ -12,6 +12,7 @@ from torch.nn import functional
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.features.choosing import Labelling
 from ebmpipe.features.trained import Standardised, TrainedNetwork, dequantised
+from ebmpipe.tensors import shared
 
 
 class LeNet(Standardised):
@@ -67,7 +68,7 @@ class LeNetFeatures(TrainedNetwork):
 
         def accuracy(split: str) -> float:
             guessed = torch.cat([network(part).argmax(1) for part in dequantised(data, split)])
-            return float((guessed == torch.from_numpy(data.labels(split))).double().mean())
+            return float((guessed == shared(data.labels(split))).double().mean())
 
         return {"accuracy": {split: accuracy(split) for split in ("train", "validation", "test")}}
 

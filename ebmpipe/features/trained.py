@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ebmpipe.data.prepared import Prepared, to_model_space
 from ebmpipe.features.base import FeatureNetwork, FeatureSpace, read_network, write_network
 from ebmpipe.seeding import derive, numpy_generator, torch_generator
+from ebmpipe.tensors import shared
 
 #: Images per call when features are computed.
 CHUNK = 128
@@ -79,8 +80,8 @@ class TrainedNetwork(FeatureNetwork):
         if levels is None or not self.applies(spec):
             kinds = "images" if len(self.takes) > 1 else f"{min(self.takes)} images"
             raise ValueError(f"{self.name} is trained on {kinds}; {spec.name} has none")
-        images = torch.from_numpy(data.split("train"))
-        labels = None if spec.classes is None else torch.from_numpy(data.labels("train"))
+        images = shared(data.split("train"))
+        labels = None if spec.classes is None else shared(data.labels("train"))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "features", "init"))
             network = self.network(spec.shape, spec.classes)
@@ -143,5 +144,5 @@ def restored(make: Any, weights: Mapping[str, np.ndarray], about: Mapping[str, A
 
 def dequantised(data: Prepared, split: str) -> Iterator[Tensor]:
     """A split in model space, in chunks, with the same noise whenever it is asked for."""
-    x = torch.from_numpy(data.model_space(split, numpy_generator(0, "features", split)))
-    yield from x.float().split(CHUNK)
+    for part in data.in_parts(split, numpy_generator(0, "features", split), CHUNK):
+        yield torch.from_numpy(part).float()

@@ -56,7 +56,15 @@ class Data(Control):
     def sample(self, n: int, generator: torch.Generator) -> Samples:
         """``n`` examples of the validation split without replacement; all of them if it has fewer."""
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        rng = np.random.default_rng(seed)
-        data = Prepared(self.spec.folder).model_space("validation", rng)
-        chosen = rng.permutation(len(data))[:n]
-        return Samples(torch.from_numpy(data[chosen]).float(), "held-out data")
+        data = Prepared(self.spec.folder)
+        count, dimension = len(data.split("validation")), self.spec.dimension
+        # Which examples is drawn behind the noise of all of them, which is made in parts, so that few are in memory at once.
+        behind = np.random.PCG64(seed)
+        chosen = np.random.Generator(behind.advance(0 if self.spec.levels is None else count * dimension)).permutation(count)[:n]
+        order = np.argsort(chosen)
+        samples, begin = torch.empty(len(chosen), *self.spec.shape), 0
+        for part in data.in_parts("validation", np.random.default_rng(seed)):
+            here = order[np.searchsorted(chosen[order], begin) : np.searchsorted(chosen[order], begin + len(part))]
+            samples[torch.from_numpy(here)] = torch.from_numpy(part[chosen[here] - begin]).float()
+            begin += len(part)
+        return Samples(samples, "held-out data")

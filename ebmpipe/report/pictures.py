@@ -41,6 +41,19 @@ def grey(images: np.ndarray, levels: int | None) -> np.ndarray:
     return np.asarray(np.clip(unit, 0, 1), dtype=float)
 
 
+class Shades:
+    """Images as `grey` gives them, made where they are indexed by rows: a training split need not be in memory as float64."""
+
+    def __init__(self, images: np.ndarray, levels: int | None) -> None:
+        self.images, self.levels = images, levels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        return grey(self.images[rows], self.levels)
+
+
 def mosaic(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
     """Images (n, c, h, w) in [0, 1] on a white sheet, (H, W, 3)."""
     n, channels, height, width = images.shape

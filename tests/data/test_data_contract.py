@@ -18,11 +18,12 @@ from ebmpipe.preparing import prepare
 
 CARD = {
     *("name", "title", "kind", "shape", "revision", "source", "licence", "levels", "classes", "counts", "range", "mean", "std"),
-    *("entropy", "entropy_method", "log_density_error", "data_sha256", "array_sha256", "transformations", "duplicates"),
+    *("entropy", "entropy_method", "log_density_error", "data_sha256", "array_sha256", "transformations", "duplicates", "remarks"),
 }
 
 #: Revision, and the mean of the first hundred examples of train and of test as stored. When these change, the revision must.
 GOLDEN = {
+    "cifar10, in part": (1, 118.135895, 119.681663),
     "checkerboard": (1, -0.118475, -0.141723),
     "digits": (1, 4.936719, 4.954844),
     "eight_gaussians": (1, 0.044239, -0.159292),
@@ -52,9 +53,8 @@ def dataset(name: str) -> DataSet:
 def raw(dataset: DataSet) -> Path | None:
     """The folder of raw data; without the files that a data set needs, its tests are skipped."""
     folder = Path(os.environ["EBMPIPE_DATA_DIR"]) if "EBMPIPE_DATA_DIR" in os.environ else None
-    for file in dataset.raw_files:
-        if not any((place / (file + ending)).is_file() for place in dataset.folders(folder) for ending in ("", ".gz")):
-            pytest.skip(f"{dataset.name}: {file} is not at hand; set EBMPIPE_DATA_DIR to the folder of raw data")
+    if dataset.raw_choices and not dataset.raw_found(folder):
+        pytest.skip(f"{dataset.name}: its raw files are not at hand; set EBMPIPE_DATA_DIR to the folder of raw data")
     return folder
 
 
@@ -81,22 +81,24 @@ def test_splits_are_fixed_and_read_back(name: str, dataset: DataSet, folder: Pat
     for split in SPLITS:
         np.testing.assert_array_equal(first[split], again[split])
         np.testing.assert_array_equal(first[split], prepared.split(split))
-        assert first[split].shape == (dataset.sizes[split], *dataset.shape)
+        assert first[split].shape == (dataset.sizes_found(raw)[split], *dataset.shape)
         assert first[split].dtype == (np.float32 if dataset.levels is None else np.uint8)
         if dataset.classes:
             labels = prepared.labels(split)
             np.testing.assert_array_equal(first[f"{split}_labels"], labels)
             assert set(labels) == set(range(dataset.classes))
     rows = [{row.tobytes() for row in first[split]} for split in SPLITS]
-    assert len(rows[0] & rows[1]) + len((rows[0] | rows[1]) & rows[2]) <= dataset.duplicates
+    if dataset.duplicates is not None:
+        assert len(rows[0] & rows[1]) + len((rows[0] | rows[1]) & rows[2]) <= dataset.duplicates
 
 
-def test_card_is_complete_and_true(name: str, dataset: DataSet, folder: Path, card: dict[str, Any]) -> None:
+def test_card_is_complete_and_true(name: str, dataset: DataSet, raw: Path | None, folder: Path, card: dict[str, Any]) -> None:
     assert card.keys() == CARD
     prepared = Prepared(folder)
     assert card["name"] == name == prepared.spec.name
     assert prepared.spec.shape == dataset.shape and prepared.spec.folder == folder
-    assert card["counts"] == dataset.sizes
+    assert card["counts"] == dataset.sizes_found(raw)
+    assert card["remarks"] == dataset.remarks(raw)
     assert card["revision"] >= 1
     for key in ("title", "source", "licence", "transformations"):
         assert isinstance(card[key], str) and card[key]
@@ -109,13 +111,18 @@ def test_card_is_complete_and_true(name: str, dataset: DataSet, folder: Path, ca
 
 
 def test_mean_and_scale_are_those_of_model_space(folder: Path, card: dict[str, Any]) -> None:
-    x = Prepared(folder).model_space("train", np.random.default_rng(0))
-    assert x.dtype == np.float64
-    noise = 0 if card["levels"] is None else 2 / card["levels"]
-    assert x.mean() == pytest.approx(card["mean"], abs=noise * 4 / np.sqrt(12 * x.size) + 1e-9)
-    assert x.std() == pytest.approx(card["std"], rel=1e-9 if card["levels"] is None else 4 * noise / np.sqrt(x.size))
-    if card["levels"] is not None:
-        assert x.min() >= -1 and x.max() < 1
+    prepared = Prepared(folder)
+    size, noise = prepared.split("train").size, 0 if card["levels"] is None else 2 / card["levels"]
+    total = squares = 0.0
+    for part in prepared.in_parts("train", np.random.default_rng(0)):  # a colour set takes gigabytes at once
+        assert part.dtype == np.float64
+        total, squares = total + part.sum(), squares + np.square(part - card["mean"]).sum()
+        if card["levels"] is not None:
+            assert part.min() >= -1 and part.max() < 1
+    mean = total / size
+    assert mean == pytest.approx(card["mean"], abs=noise * 4 / np.sqrt(12 * size) + 1e-9)
+    std = np.sqrt(squares / size - (mean - card["mean"]) ** 2)
+    assert std == pytest.approx(card["std"], rel=1e-9 if card["levels"] is None else 4 * noise / np.sqrt(size))
 
 
 def test_preparing_again_gives_the_same_bytes(name: str, folder: Path, raw: Path | None, tmp_path: Path) -> None:
@@ -125,6 +132,9 @@ def test_preparing_again_gives_the_same_bytes(name: str, folder: Path, raw: Path
 
 
 def test_changed_arrays_bump_the_revision(name: str, dataset: DataSet, raw: Path | None) -> None:
+    known = name if dataset.sizes_found(raw) == dataset.sizes else f"{name}, in part"
+    if known not in GOLDEN:
+        pytest.skip(f"{known} was never run on its original here: put its numbers into GOLDEN")
     arrays = dataset.arrays(raw)
     means = [arrays[split][:100].astype(np.float64).mean() for split in ("train", "test")]
-    assert (dataset.revision, *means) == pytest.approx(GOLDEN[name], abs=1e-6)
+    assert (dataset.revision, *means) == pytest.approx(GOLDEN[known], abs=1e-6)

@@ -109,7 +109,7 @@ def test_whereabouts(raw: Path, cache: Path, small: type[IdxImages], monkeypatch
 
 def test_the_command_lists_where_each_is(raw: Path, cache: Path) -> None:
     (raw / "mnist").mkdir()
-    for name in MNIST.raw_files:
+    for name in MNIST.raw_choices[0]:
         (raw / "mnist" / f"{name}.gz").write_bytes(b"only looked at by name")
     done = CliRunner().invoke(app, ["datasets", "--raw", str(raw)])
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())

@@ -11,13 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ebmpipe.array_file import ArrayFile
 from ebmpipe.data.base import SPLITS
 from ebmpipe.data.digits import Digits
 from ebmpipe.data.rings import Rings
-from ebmpipe.preparing import check, prepare, repeats
+from ebmpipe.data_card import check_layout, describe
+from ebmpipe.files import write_arrays
+from ebmpipe.preparing import prepare
 from ebmpipe.registry import UnknownMember
 
 Arrays = dict[str, np.ndarray]
+
+
+def check(path: Path, arrays: Arrays) -> dict[str, Any]:
+    """Their card; hold arrays against the description of the digits."""
+    write_arrays(path, arrays)
+    check_layout(Digits(), {key: (array.shape, array.dtype) for key, array in arrays.items()}, Digits.sizes)
+    return describe(Digits(), ArrayFile(path), None)
 
 
 @pytest.fixture(scope="module")
@@ -74,21 +84,24 @@ def test_bad_vectors_are_refused_and_nothing_is_written(
         ("train_labels", 0, -1, "digits: train_labels leaves the range 0 to 9"),
     ],
 )
-def test_bad_images_and_labels_are_refused(digits: Arrays, key: str, index: Any, value: int, complaint: str) -> None:
+def test_bad_images_and_labels_are_refused(tmp_path: Path, digits: Arrays, key: str, index: Any, value: int, complaint: str) -> None:
     arrays = {name: array.copy() for name, array in digits.items()}
     arrays[key][index] = value
     with pytest.raises(ValueError, match=complaint):
-        check(Digits(), arrays)
+        check(tmp_path / "arrays", arrays)
 
 
-def test_an_image_in_two_splits_is_refused_unless_the_source_has_it_twice(digits: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_in_two_splits_is_refused_unless_the_source_has_it_twice(
+    tmp_path: Path, digits: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arrays = {name: array.copy() for name, array in digits.items()}
     arrays["test"][5] = arrays["train"][7]
-    assert repeats(arrays) == 1
+    path = tmp_path / "arrays"
     with pytest.raises(ValueError, match="digits: 1 images are in more than one split"):
-        check(Digits(), arrays)
-    monkeypatch.setattr(Digits, "duplicates", 1)
-    check(Digits(), arrays)
+        assert check(path, arrays)["duplicates"] == 1
+    for known in (1, None):
+        monkeypatch.setattr(Digits, "duplicates", known)
+        assert check(path, arrays)["duplicates"] == 1
 
 
 def test_digits_are_all_there_once_and_stratified(digits: Arrays) -> None:

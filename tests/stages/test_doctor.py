@@ -182,7 +182,7 @@ def test_raw_data_are_found_where_the_data_set_looks(tmp_path):
     from ebmpipe.data.mnist import MNIST
 
     (tmp_path / "raw/mnist").mkdir(parents=True)
-    for name in MNIST.raw_files:
+    for name in MNIST.raw_choices[0]:
         (tmp_path / "raw/mnist" / f"{name}.gz").write_bytes(b"")
     found = {finding.name: finding.value for finding in examined(tmp_path, raw=tmp_path / "raw")}
     assert found["mnist"] == f"in {tmp_path / 'raw/mnist'}"

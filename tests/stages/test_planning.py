@@ -345,11 +345,11 @@ def test_raw_files_that_are_nowhere(monkeypatch, tmp_path):
     assert "/nowhere/mnist" in plan(config).left_out["mnist"] and "`ebmpipe prepare --dataset mnist` downloads" in plan(config).notices[0]
     here = tmp_path / "ebmpipe" / CATALOGUE["datasets"]["mnist"]["raw_folders"][0]
     here.mkdir(parents=True)
-    for file in CATALOGUE["datasets"]["mnist"]["raw_files"]:
+    for file in CATALOGUE["datasets"]["mnist"]["raw_choices"][0]:
         (here / f"{file}.gz").touch()
     assert plan(config).left_out == {}
     catalogue = copy.deepcopy(CATALOGUE)
-    catalogue["datasets"]["mnist"] |= {"downloads": False, "raw_files": ["elsewhere"]}
+    catalogue["datasets"]["mnist"] |= {"downloads": False, "raw_choices": [["elsewhere"]]}
     config["datasets"]["mnist"] = {}
     with pytest.raises(ConfigError, match=r"datasets\.mnist: elsewhere is in none of /nowhere.*optional: true"):
         Plan(config, SCHEMA, catalogue)

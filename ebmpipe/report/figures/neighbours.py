@@ -7,7 +7,7 @@ import numpy as np
 
 from ebmpipe.metrics.nearest_neighbours import neighbours
 from ebmpipe.report.base import Context, Figure
-from ebmpipe.report.pictures import grey, mosaic
+from ebmpipe.report.pictures import Shades, grey, mosaic
 from ebmpipe.report.style import balanced, bare, panels, say
 
 PAIRS = 10
@@ -24,11 +24,12 @@ class Neighbours(Figure):
 
     def draw(self, context: Context) -> matplotlib.figure.Figure:
         labels = list(context.groups)
-        train, levels = context.data["train"], context.spec.levels
+        levels = context.spec.levels
+        train = Shades(context.data["train"], levels)
         shown = {label: run.samples[:PAIRS] for label in labels if (run := context.first(label)) and run.samples is not None}
         found = np.zeros(0, dtype=int)
         if shown:
-            found = neighbours(grey(np.concatenate(list(shown.values())), levels), grey(train, levels), k=1)[:, 0]
+            found = neighbours(grey(np.concatenate(list(shown.values())), levels), train, k=1)[:, 0]
         columns = balanced(len(labels), 2 if len(labels) <= 12 else 3)
         figure, axes = panels(len(labels), columns, 4.6 if columns < 3 else 3.4, 1.12 if columns < 3 else 0.88)
         for label, panel in zip(labels, axes, strict=True):
@@ -37,7 +38,7 @@ class Neighbours(Figure):
                 say(panel, context.loss_of(label) if context.first(label) is None else "no samples")
                 continue
             own, found = found[: len(shown[label])], found[len(shown[label]) :]
-            pairs = np.concatenate([grey(shown[label], levels), grey(train[own], levels)])
+            pairs = np.concatenate([grey(shown[label], levels), train[own]])
             panel.imshow(mosaic(pairs, len(own)), interpolation="nearest")
             bare(panel)
             height = pairs.shape[2]
