@@ -14,6 +14,7 @@ from ebmpipe.config import RestorationConfig
 from ebmpipe.energies import Energy, GaussianLaw, frozen, gradient, support_of
 from ebmpipe.metrics.base import Events, NotAvailable
 from ebmpipe.metrics.estimators.arrays import reference_order
+from ebmpipe.optimisation import Diverged
 from ebmpipe.restoration.conditional import Masked, Observed, for_rows
 from ebmpipe.restoration.posterior import posterior, resampled
 from ebmpipe.restoration.restored import Restored, Restorer, Task
@@ -37,7 +38,7 @@ def missing_of(spec: DataSpec, which: Literal["centre", "lower"]) -> np.ndarray:
 
 
 def restorer(scored: Scored, spec: DataSpec, test: Events, config: RestorationConfig, device: str) -> Restorer | None:
-    """What restores test examples when it is called; None without an energy.
+    """What restores test examples when it is called; None without an energy. An energy that is none, NaN or -inf, has `Diverged`.
 
     Args:
         scored: the energy, the noise in its data, its base.
@@ -55,7 +56,13 @@ def restorer(scored: Scored, spec: DataSpec, test: Events, config: RestorationCo
         clean = np.asarray(test[order], dtype=np.float64)
         make = denoised if task == "denoising" else inpainted
         with torch.no_grad(), frozen(scored.module) if scored.module else nullcontext():
-            found = make(energy, scored, spec, clean, config, device)
+            at_data = energy(torch.from_numpy(clean).float().to(device))
+            if lost := int((at_data.isnan() | (at_data == -torch.inf)).sum()):
+                raise Diverged(f"the energy is not finite at {lost} of {len(at_data)} points")
+            try:
+                found = make(energy, scored, spec, clean, config, device)
+            except ValueError as reason:
+                raise NotAvailable(f"the chains broke down: {reason}") from reason
         for name, values in (("mean", found.means), ("sample", found.sample)):
             if not np.isfinite(values).all():
                 raise NotAvailable(f"the chains ended where the {name} of the restored examples is not finite")

@@ -11,6 +11,7 @@ from ebmpipe.config import RestorationConfig
 from ebmpipe.energies import GaussianLaw, UniformLaw
 from ebmpipe.metrics.base import NotAvailable
 from ebmpipe.metrics.estimators.arrays import reference_order
+from ebmpipe.optimisation import Diverged
 from ebmpipe.restoration.posterior import posterior, resampled
 from ebmpipe.restoring import missing_of, restorer
 from ebmpipe.samplers import MALA
@@ -103,10 +104,15 @@ def test_without_an_energy_nothing_is_restored():
 
 
 def test_an_energy_that_breaks_down_is_no_result():
-    law = scored()
-    broken = replace(law, energy=lambda x: x.flatten(1).sum(1) * float("nan"), base=GaussianLaw(IMAGES.shape, float("nan"), 1.0))
-    with pytest.raises(NotAvailable, match="not finite"):
+    broken = replace(scored(), base=GaussianLaw(IMAGES.shape, float("nan"), 1.0))
+    with pytest.raises(NotAvailable, match=r"broke down|not finite"):
         restorer(broken, IMAGES, TEST, CONFIG, "cpu")("inpainting")
+
+
+def test_an_energy_that_is_none_has_diverged():
+    nowhere = replace(scored(), energy=lambda x: x.flatten(1).sum(1) * float("nan"))
+    with pytest.raises(Diverged, match="not finite at 5 of 5 points"):
+        restorer(nowhere, IMAGES, TEST, CONFIG, "cpu")("denoising")
 
 
 def test_draws_are_kept_in_the_plane_alone():
