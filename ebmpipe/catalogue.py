@@ -57,7 +57,7 @@ def sampler_entry(kernel: Any) -> dict[str, Any]:
 
 def catalogue() -> dict[str, Any]:
     """Everything that a config can name, with defaults, schemas and revisions."""
-    from ebmpipe import composing, flow_base, partition
+    from ebmpipe import composing, flow_base, foreign, partition, restoration
     from ebmpipe.evaluation import EVALUATION_REVISION
     from ebmpipe.features import choosing
     from ebmpipe.loading import TRAINING_REVISION
@@ -73,6 +73,8 @@ def catalogue() -> dict[str, Any]:
         "base_revision": flow_base.REVISION,
         "composing_revision": composing.COMPOSING_REVISION,
         "composition_metrics": list(composing.FAMILIES),
+        "foreign_revision": foreign.REVISION,
+        "restoration_revision": restoration.REVISION,
         "methods": {name: method_entry(member) for name, member in registry.load_all("methods").items()},
         "networks": {name: network_entry(member) for name, member in registry.load_all("nets").items()},
         "samplers": {name: sampler_entry(member) for name, member in registry.load_all("samplers").items()},

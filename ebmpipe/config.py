@@ -193,6 +193,29 @@ class PartitionConfig(Model):
     )
 
 
+class RestorationConfig(Model):
+    """How test examples are denoised and completed: chains of the energy's law given what was observed."""
+
+    n: int = Field(64, ge=2, description="test examples to restore, the first of a fixed order")
+    noise: float = Field(
+        0.6,
+        gt=0,
+        description="standard deviation τ of the Gaussian noise to be taken off, in model space; more than the energy's own",
+    )
+    missing: Literal["centre", "lower"] = Field(
+        "centre",
+        description="what is missing of an image: the middle square of half its side, or the lower half; in the plane x₂ is",
+    )
+    kernel: Literal["mala", "hmc"] = Field("mala", description="what moves the chains")
+    step_size: float = Field(0.2, gt=0, description="of the kernel, in data units: where its adaptation starts")
+    leapfrog_steps: int = Field(3, ge=1, description="of HMC")
+    chains: int = Field(8, ge=2, description="chains for each example, whose mean estimates that of the conditional law")
+    candidates: int = Field(16, ge=1, description="draws of the likelihood, or of the base, that the start of each chain is chosen among")
+    adaptation_steps: int = Field(60, ge=0, description="steps of dual averaging of the step size at the start of every chain; 0: as given")
+    steps: int = Field(300, ge=2, description="steps that follow, of which the first half warms up")
+    draws: int = Field(10, ge=1, description="draws of every chain, evenly spaced along the second half, that enter the mean")
+
+
 class EvaluationConfig(Model):
     """What is measured."""
 
@@ -212,6 +235,15 @@ class EvaluationConfig(Model):
     )
     grid: int = Field(200, ge=20, description="points per side of the density pictures")
     partition: PartitionConfig = Field(PartitionConfig(), description="how log Z is estimated")
+    out_of_distribution: list[str] | None = Field(
+        None,
+        json_schema_extra=DISTINCT,
+        description=(
+            "what the energy is to tell from the test split: `noise`, on images `constant`, and other data sets of the same kind; null: "
+            "`noise`, on images `constant`, `photos` and the config's other image data sets, in the plane two other densities"
+        ),
+    )
+    restoration: RestorationConfig = Field(RestorationConfig(), description="how examples are denoised and completed")
 
 
 class KindDefaults(Model):
@@ -233,7 +265,10 @@ KINDS: dict[Kind, KindDefaults] = {
         network=NetworkConfig(name="mlp", settings={"width": 128, "depth": 2, "gain": 6.0}),
         sampling=SamplingConfig(n=10_000, kernel=KernelConfig(name="mala", settings={"step_size": 0.25})),
         long_run=LongRunConfig(chains=256, draws=500),
-        evaluation=EvaluationConfig(partition=PartitionConfig(chains=128)),
+        evaluation=EvaluationConfig(
+            partition=PartitionConfig(chains=128),
+            restoration=RestorationConfig(n=256, noise=0.5, candidates=64, chains=32, adaptation_steps=30, steps=40, draws=4),
+        ),
     ),
     "vectors": KindDefaults(network=NetworkConfig(name="mlp", settings={"width": 256, "depth": 2})),
     "images": KindDefaults(
@@ -241,7 +276,10 @@ KINDS: dict[Kind, KindDefaults] = {
         network=NetworkConfig(name="conv", settings={"widths": [32, 64, 128]}),
         sampling=SamplingConfig(n=1000, steps=1000, kernel=KernelConfig(name="mala", settings={"step_size": 0.2}), denoise=True),
         long_run=LongRunConfig(chains=64, draws=250, denoise=True),
-        evaluation=EvaluationConfig(partition=PartitionConfig(base="shortest", base_noise=0.3, chains=32, variance=0.5)),
+        evaluation=EvaluationConfig(
+            partition=PartitionConfig(base="shortest", base_noise=0.3, chains=32, variance=0.5),
+            restoration=RestorationConfig(chains=4, steps=200),
+        ),
     ),
 }
 

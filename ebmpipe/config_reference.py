@@ -28,7 +28,7 @@ method's own stand with its settings; those of the [data set](#data-sets); `defa
 
 | config | what it runs |
 |---|---|
-| `config.yaml` | the default: every method on `eight_gaussians`, leading ones on `digits`, compositions with `two_moons`; two seeds; minutes |
+| `config.yaml` | the default: every method on `eight_gaussians`, leading ones on `digits`, compositions with `two_moons`; two seeds |
 | `full.yaml` | the complete small-scale comparison: every method, every data set that is at hand, five seeds; hours, resumable |
 """
 
@@ -116,6 +116,7 @@ def reference() -> str:
         config.LongRunConfig,
         config.EvaluationConfig,
         config.PartitionConfig,
+        config.RestorationConfig,
         config.NetworkConfig,
         config.KernelConfig,
         config.MethodConfig,

@@ -17,6 +17,7 @@ from ebmpipe.energies import Energy, on_arrays
 from ebmpipe.features.choosing import absent_spaces, load_spaces
 from ebmpipe.files import atomic, read_arrays, write_json
 from ebmpipe.flow_base import load_base
+from ebmpipe.foreign.sets import load_foreign
 from ebmpipe.loading import load_run
 from ebmpipe.methods.base import Method
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable
@@ -26,6 +27,7 @@ from ebmpipe.metrics.quadrature import density_grid, normalise
 from ebmpipe.mixing.record import FILE, LongRun
 from ebmpipe.optimisation import Diverged
 from ebmpipe.provenance import Stopwatch, choose_device
+from ebmpipe.restoring import restorer
 from ebmpipe.runs import RunFolder
 from ebmpipe.sampling import BEFORE_JUMP
 from ebmpipe.scored import Scored
@@ -35,6 +37,8 @@ from ebmpipe.seeding import numpy_generator, torch_generator
 EVALUATION_REVISION = 4
 #: Most test examples, and most samples, whose energies a figure shows.
 SHOWN = 20_000
+#: The family that looks at other sets than the data.
+OUT_OF_DISTRIBUTION = "out_of_distribution"
 LogDensity = Callable[[np.ndarray], np.ndarray]
 
 
@@ -65,6 +69,11 @@ def chosen_metrics(config: EvaluationConfig, data: Prepared) -> list[Metric]:
     return [family for family in families if family.applies(data.spec)]
 
 
+def wanted(family: str, config: EvaluationConfig) -> bool:
+    """Whether ``config`` asks for a family."""
+    return config.metrics is None or family in config.metrics
+
+
 def rows_of(family: Metric, evaluation: Evaluation) -> list[Measurement]:
     """The family's measurements, or every one of its ids with the reason why there is none."""
     try:
@@ -79,7 +88,9 @@ def measured(families: list[Metric], evaluation: Evaluation) -> list[Measurement
 
 
 def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConfig) -> dict[str, np.ndarray]:
-    """Energies of data, samples and noise, and in 2-D the normalised log-density on a grid; what has no value is absent.
+    """Energies of data, samples and noise, in 2-D the normalised log-density on a grid, and what families of metrics left for figures.
+
+    What has no value is absent.
 
     An energy of data smoothed by noise is shown what it describes: test data with that noise, and samples before the denoising jump.
     Noise is the base, on which the energy is built. Of a classifier there are the confidences in its choices, and whether they are right.
@@ -90,7 +101,8 @@ def figure_arrays(evaluation: Evaluation, method: Method, config: EvaluationConf
     test = torch.from_numpy(np.asarray(evaluation.test[:SHOWN])).float()
     source = evaluation.primary
     samples = evaluation.samples.get(BEFORE_JUMP.get(source, source), evaluation.samples.get(source))
-    arrays = {
+    arrays = dict(evaluation.drawn)
+    arrays |= {
         "energy_data": -energy(method.smoothed(test, method.noise_level, generator).numpy()),
         "energy_noise": -energy(method.base.sample(len(test), generator).numpy()),
     }
@@ -231,6 +243,11 @@ def evaluation_of(
         clean = torch.from_numpy(np.asarray(test[part], dtype=np.float32))
         return np.asarray(smooth(clean, torch_generator(0, "evaluation", "smoothed", part.start)))
 
+    def noisy(x: np.ndarray, stream: str) -> np.ndarray:
+        assert smooth is not None
+        clean = torch.from_numpy(np.asarray(x, dtype=np.float32))
+        return np.asarray(smooth(clean, torch_generator(0, "evaluation", stream)), dtype=np.float64)
+
     return Evaluation(
         spec=data.spec,
         test=test,
@@ -245,6 +262,10 @@ def evaluation_of(
         test_labels=None if data.spec.classes is None else data.labels("test"),
         bracket=bracketed(scored, lambda: load_base(flow, data, config.partition.base_noise), config.partition, device),
         smoothed=smoothed if smooth else None,
+        noise_level=scored.noise_level,
+        noisy=noisy if smooth else None,
+        foreign=load_foreign(config.out_of_distribution, data) if wanted(OUT_OF_DISTRIBUTION, config) else {},
+        restored=restorer(scored, data.spec, test, config.restoration, device),
         log_partition=scored.log_partition,
         long_run=long_run,
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,

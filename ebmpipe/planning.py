@@ -14,6 +14,7 @@ from ebmpipe import registry
 from ebmpipe.checking import ConfigError, Key, check, dotted, one_of, plain
 from ebmpipe.data.fetching import at_hand, folders, lacking
 from ebmpipe.features.choosing import applying, by_default, classifier, labelling
+from ebmpipe.foreign import choosing as foreign
 from ebmpipe.layers import Layered, Settings, merged
 from ebmpipe.writable import writable
 
@@ -26,8 +27,10 @@ SECTIONS = ("settings", "requires", "sampling", "long_run", "evaluation")
 
 #: The setting that makes a classifier of a method's energy.
 CLASSIFIER = "cross_entropy"
-#: The family of metrics that needs a base to anneal from.
+#: The family of metrics that needs a base to anneal from, that which needs other data sets, and those that restore examples by chains.
 ANNEALING = "annealing"
+OUT_OF_DISTRIBUTION = "out_of_distribution"
+RESTORING = {"denoising", "inpainting"}
 
 #: The families of metrics that need a long run.
 OF_LONG_RUNS = ("long_run", "mixing")
@@ -124,6 +127,7 @@ class Plan:
         for label in config["methods"]:
             self.method_of(label)
         self.datasets: dict[str, Settings] = {name: merged(self._kind_defaults(name), given) for name, given in config["datasets"].items()}
+        self._optional = {name for name, settings in self.datasets.items() if settings.get("optional")}
         self.labels = {name: self._labels(name) for name in self.datasets}
         self.seeds: dict[str, list[int]] = {
             name: sorted(settings.get("seeds") or config.get("seeds", [0, 1])) for name, settings in self.datasets.items()
@@ -289,10 +293,13 @@ class Plan:
         return defaults
 
     def _missing(self, dataset: str) -> str | None:
-        """Why a data set cannot be prepared here, None if its raw files are at hand or, unless it is optional, can be downloaded."""
+        """Why a data set cannot be prepared here, None if its raw files are at hand or, unless it is optional, can be downloaded.
+
+        One that is not among the config's, only named as what is out of distribution, is not optional.
+        """
         entry = self.catalogue["datasets"][dataset]
         downloads = entry.get("downloads", False)
-        if downloads and not self.datasets[dataset].get("optional"):
+        if downloads and dataset not in self._optional:
             return None
         raw = Path(self.raw_data) if self.raw_data else None
         choices, where = entry["raw_choices"], (entry["raw_folders"], raw, entry["raw_endings"])
@@ -569,6 +576,8 @@ class Plan:
                 one_of(name, self.catalogue[members], key, (*key, index))
         if stage == "evaluation" and dataset is not None:
             settings = settings | {"features": self._features(dataset, settings["features"], layered.at(("features",)))}
+            named = settings["out_of_distribution"]
+            settings = settings | {OUT_OF_DISTRIBUTION: self._foreign(dataset, named, layered.at((OUT_OF_DISTRIBUTION,)))}
         return settings
 
     def sampling_settings(self, dataset: str) -> Settings:
@@ -629,6 +638,25 @@ class Plan:
                 raise ConfigError(f"{dotted(key)}: {name!r} is not available: {reason}", (*key, index))
         return named
 
+    def _foreign(self, dataset: str, named: list[str] | None, key: Key) -> list[str]:
+        """What a data set's energies are to tell from it: the sets that the config names at ``key``, or those that serve by default.
+
+        Raises:
+            ConfigError: if one that is named is of another kind of data, or cannot be had here.
+        """
+        known, kind = self.catalogue["datasets"], self._kind(dataset)
+        if named is None:
+            return foreign.by_default(known, dataset, kind, [name for name in self.config["datasets"] if self._missing(name) is None])
+        fitting = foreign.applying(known, dataset, kind)
+        for index, name in enumerate(named):
+            if name in known and name not in fitting:
+                why = "is the data set itself" if name == dataset else f"is {known[name]['kind']}, and {dataset} {kind}"
+                raise ConfigError(f"{dotted(key)}: {name!r} {why}; choose from {', '.join(fitting)}", (*key, index))
+            one_of(name, fitting, key, (*key, index))
+            if foreign.needs_preparing(known, name) and (missing := self._missing(name)) is not None:
+                raise ConfigError(f"{dotted(key)}: {name!r} cannot be had: {missing}", (*key, index))
+        return named
+
     def _unavailable(self, features: str) -> str | None:
         """Why a published feature network cannot be had here, None if it can; its module, unlike those of others, loads without torch."""
         folder = Path(self.weights) if self.weights else None
@@ -646,7 +674,25 @@ class Plan:
                 "partition": self.catalogue["partition_revision"],
                 f"sampler:{kernel}": self.catalogue["samplers"][kernel]["revision"],
             }
+        if OUT_OF_DISTRIBUTION in chosen:
+            revisions["foreign"] = self.catalogue["foreign_revision"]
+            sets, prepared = self.evaluation_settings(dataset)[OUT_OF_DISTRIBUTION], self.foreign(dataset)
+            drawn = [name for name in sets if name in self.catalogue["datasets"] and name not in prepared]
+            revisions |= {f"data:{name}": self.catalogue["datasets"][name]["revision"] for name in drawn}
+        if RESTORING & set(chosen):
+            kernel = self.evaluation_settings(dataset)["restoration"]["kernel"]
+            revisions |= {
+                "restoration": self.catalogue["restoration_revision"],
+                f"sampler:{kernel}": self.catalogue["samplers"][kernel]["revision"],
+            }
         return revisions
+
+    def foreign(self, dataset: str) -> list[str]:
+        """The other data sets that must be prepared before a data set's runs are evaluated."""
+        settings = self.evaluation_settings(dataset)
+        if OUT_OF_DISTRIBUTION not in (settings["metrics"] or self.catalogue["metrics"]):
+            return []
+        return [name for name in settings[OUT_OF_DISTRIBUTION] if foreign.needs_preparing(self.catalogue["datasets"], name)]
 
     def base_noise(self, dataset: str) -> float | None:
         """Noise on the data that a flow is fitted to, where annealing may begin at one; None where it does not."""

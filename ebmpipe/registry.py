@@ -12,7 +12,7 @@ from typing import Any
 SHARED = {
     *("base", "template"),  # of several kinds
     *("archives", "checksums", "dequantised", "fetching", "idx", "mixtures"),  # data
-    *("pickled_batches", "prepared", "splitting", "transfer"),  # data
+    *("pickled_batches", "prepared", "resizing", "splitting", "transfer"),  # data
     *("dealing", "finding", "listing", "own", "own_files", "own_images", "own_vectors", "tables"),  # data of one's own
     *("decoding", "image_files", "image_sets", "zips"),  # data in image files
     *("contrastive", "multigrid", "persistence", "walkers"),  # methods

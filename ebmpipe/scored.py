@@ -24,6 +24,7 @@ class Scored:
         module: what to hold fixed while E is evaluated many times; None if nothing in it changes.
         base: the normalised law on E's support that it tilts; None if it declares none.
         exact: whether ``fresh`` samples are exact ones of the law of E.
+        noise_level: σ of the Gaussian noise in the data that E models; 0 if it models the data themselves.
         smooth: adds the noise that E allows for to examples (n, *event); None if it allows for none.
         log_partition: log Z of E in nats as training estimated it, and its standard error.
         class_probabilities: p(y | x), (n, *event) -> (n, classes) float64; None if there is no classifier.
@@ -36,6 +37,7 @@ class Scored:
     module: nn.Module | None = None
     base: Law | None = None
     exact: bool = False
+    noise_level: float = 0.0
     smooth: Callable[[Tensor, torch.Generator], Tensor] | None = None
     log_partition: tuple[float, float] | None = None
     class_probabilities: Callable[[Tensor], Tensor] | None = None
@@ -58,6 +60,7 @@ class Scored:
             module=method,
             base=method.base,
             exact=method.exact_sampler,
+            noise_level=sigma,
             smooth=(lambda x, generator: method.smoothed(x, sigma, generator)) if sigma else None,
             log_partition=method.log_partition(),
             class_probabilities=method.class_probabilities if method.classifies else None,

@@ -16,8 +16,10 @@ from ebmpipe.spec import DataSpec
 if TYPE_CHECKING:
     from ebmpipe.data.base import Density
     from ebmpipe.features.base import FeatureSpace
+    from ebmpipe.foreign.sets import ForeignSet
     from ebmpipe.mixing.record import LongRun
     from ebmpipe.partition.bracket import Bracket
+    from ebmpipe.restoration.restored import Restorer
 
 #: Events (n, *event) by row: an array, or a view with `len`, ``shape`` and ``ndim`` that gives float64 arrays when indexed by rows, as
 #: `ebmpipe.data.dequantised.Dequantised` does. `numpy.asarray` makes an array of either.
@@ -84,6 +86,10 @@ class Evaluation:
         bracket: estimates log Z of that energy by annealing; raises `NotAvailable` where there is no path to it. None if the run has no
             energy.
         smoothed: slice -> that part of the test split with the Gaussian noise that the energy allows for; None if it allows for none.
+        noise_level: σ of that noise; 0 if there is none.
+        noisy: examples (n, *event) and the name of a stream -> the same with that noise, drawn from the stream; None if it allows for none.
+        foreign: sets of examples that are not of the data, by name.
+        restored: denoises or completes test examples by sampling that energy; None if the run has no energy.
         log_partition: log Z of that energy in nats as training estimated it, and its standard error; None if it did not.
         long_run: the long runs of that energy, or why there are none; None if they were not made.
         density: the true density, if the data set has one.
@@ -93,6 +99,7 @@ class Evaluation:
         references: folder that keeps what is known of the test split in each feature space; None: nothing is kept.
         rng: gives each metric the same fresh random stream, whatever the other metrics drew.
         cache: results that several families or sources share, by a key that starts with the family's name.
+        drawn: arrays that families leave for figures, by the name that they have in ``arrays.npz``.
     """
 
     spec: DataSpec
@@ -108,6 +115,10 @@ class Evaluation:
     test_labels: np.ndarray | None = None
     bracket: Callable[[], Bracket] | None = None
     smoothed: Callable[[slice], np.ndarray] | None = None
+    noise_level: float = 0.0
+    noisy: Callable[[np.ndarray, str], np.ndarray] | None = None
+    foreign: Mapping[str, ForeignSet] = field(default_factory=dict)
+    restored: Restorer | None = None
     log_partition: tuple[float, float] | None = None
     long_run: LongRun | None = None
     density: Density | None = None
@@ -116,6 +127,7 @@ class Evaluation:
     data_sha256: str = ""
     references: Path | None = None
     cache: dict[str, Any] = field(default_factory=dict)
+    drawn: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Metric(ABC):

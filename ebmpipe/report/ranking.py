@@ -43,6 +43,8 @@ ORDER = (
     "calibration_error",
     "classification_nll",
 )
+#: Metrics that printed tables leave to ``summary.csv``: they say again what a column beside them says.
+ASIDE = ("ood_auprc_*", "denoising_mse", "denoising_ssim", "inpainting_mse", "inpainting_ssim")
 COSTS = ("gradient_evaluations", "train_s", "training_flops")
 LEVEL = 0.05
 
@@ -108,9 +110,17 @@ class Comparison:
 
     @property
     def shown(self) -> list[str]:
-        """Metrics that a printed table shows: what some row has and is better or worse, what `ORDER` names, and the user's own."""
+        """Metrics that a printed table shows: what some row has and is better or worse, what `ORDER` names, and the user's own.
+
+        Those of `ASIDE` are not among them.
+        """
         known = [metric for metric, info in self.metrics.items() if info.better or not info.description or metric in ORDER]
-        return [metric for metric in known if metric not in self.absent and metric not in self.ends]
+        return [metric for metric in known if not {metric} & (self.absent.keys() | self.ends | self.aside)]
+
+    @property
+    def aside(self) -> set[str]:
+        """Metrics that stand in ``summary.csv`` alone, because a column says the same."""
+        return {metric for metric in self.metrics if place(metric, ASIDE)[0] < len(ASIDE)}
 
     @property
     def ends(self) -> set[str]:

@@ -145,9 +145,11 @@ def left_out(comparisons: list[Comparison]) -> str:
     """A sentence on the metrics that are only in the CSV file."""
     left = {name for each in comparisons for name in each.metrics if name not in each.shown and name not in each.absent}
     ends = {name for each in comparisons for name in each.ends}
-    names = sorted(left - ends)
+    aside = {name for each in comparisons for name in each.aside} & left
+    names = sorted(left - ends - aside)
     neither = f" Numbers that are neither better nor worse ({', '.join(names)}) are in summary.csv." if names else ""
-    return neither + " The ends of brackets are in summary.csv." * bool(ends)
+    again = f" Numbers that say again what a column says ({', '.join(sorted(aside))}) are there too." if aside else ""
+    return neither + again + " The ends of brackets are in summary.csv." * bool(ends)
 
 
 def markdown(comparisons: list[Comparison]) -> str:

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from brackets import bracket_about
 from long_runs import record_of
+from restored_examples import restored_by
 
 from ebmpipe.data.base import Density
 from ebmpipe.data.dequantised import Dequantised
 from ebmpipe.data.prepared import to_model_space
 from ebmpipe.features.base import FeatureSpace
+from ebmpipe.foreign.sets import ForeignSet
 from ebmpipe.metrics.base import Evaluation
 from ebmpipe.metrics.estimators.feature_metric import EXTRACTORS, INCEPTION
 from ebmpipe.seeding import numpy_generator
@@ -28,6 +30,8 @@ class Gaussian(Density):
     """N(mean, sd² I) on the plane; it has one mode."""
 
     name = "gaussian"
+    reach = 6.0
+    step = 0.1
 
     def __init__(self, mean: tuple[float, float] = (0.5, -1.0), sd: float = 0.7) -> None:
         self.mean, self.sd = np.array(mean), sd
@@ -101,6 +105,15 @@ SPACES = (
 )
 
 
+def uniform_set(shape: tuple[int, ...], reach: float, name: str = "noise") -> dict[str, ForeignSet]:
+    """A set of uniform noise in [-reach, reach], by its name."""
+
+    def first(n: int) -> np.ndarray:
+        return np.random.default_rng(3).uniform(-reach, reach, (n, *shape))
+
+    return {name: ForeignSet(name, "uniform noise", None, first)}
+
+
 @pytest.fixture(scope="session")
 def gaussian() -> type[Gaussian]:
     return Gaussian
@@ -125,6 +138,8 @@ def plane() -> Callable[..., Evaluation]:
             "long_run": record_of(
                 lambda count: density.sample(count, rng), lambda x: -density.log_density(x), lambda x: (x[:, 0] > 0.5).astype(int), modes=2
             ),
+            "foreign": uniform_set((2,), 4.0),
+            "restored": restored_by(test, density.mean, density.sd),
         }  # fmt: skip
         return Evaluation(**(known | fields))
 
@@ -150,6 +165,8 @@ def pictures() -> Callable[..., Evaluation]:
                 lambda count: blobs(count, rng), lambda x: -round_blob(x), lambda x: place(x).argmax(axis=1), modes=9, draws=20
             ),
             "log_unnormalised": round_blob, "bracket": lambda: bracket_about(spec.dimension / 2 * np.log(2 * np.pi * spec.std**2)),
+            "foreign": uniform_set(spec.shape, 1.0),
+            "restored": restored_by(test, np.asarray(test).mean(axis=0), 0.4),
         }  # fmt: skip
         return Evaluation(**(known | fields))
 

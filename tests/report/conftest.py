@@ -195,6 +195,7 @@ def plane_run(results: Path, dataset: str, label: str, seed: int, badness: float
         "energy_samples": 3 - log_p(samples),
         "energy_noise": 3 - log_p(uniform),
     }
+    arrays |= {"ood_energy_test": arrays["energy_data"], "ood_energy_noise": arrays["energy_noise"], "ood_energy_rings": 3 - log_p(broad)}
     control = options.get("method")
     if control:
         metrics |= {"nll_gap": REASON, "nll": REASON, "log_z": REASON}
@@ -217,6 +218,15 @@ def picture_run(results: Path, dataset: str, label: str, seed: int, badness: flo
         "bits_per_dim": "not available: improper", "precision": 1 - min(quality, 0.9), "recall": 0.9 - min(quality, 0.8),
     }  # fmt: skip
     energies = {f"energy_{key}": rng.normal(level, 3, 500) for key, level in (("data", 0), ("samples", 30 * badness), ("noise", 900))}
+    energies |= {
+        "ood_energy_test": energies["energy_data"],
+        "ood_energy_noise": np.full(500, np.inf),
+        "ood_energy_dark": -energies["energy_data"],
+    }
+    for task in ("denoising", "inpainting"):
+        missing = np.where(np.arange(8) < 4, np.nan, 1.0) if task == "inpainting" else 1.0
+        parts = {"clean": clean, "observed": clean * missing, "sample": samples, "mean": (clean + samples) / 2}
+        energies |= {f"{task}_{name}": values[:10] for name, values in parts.items()}
     control = options.get("method")
     history = None if control else curves(rng, 1.0, None, 20 if options.get("diverged") else 60)
     run(results, dataset, label, seed, metrics, samples=samples, arrays={} if control else energies, history=history, **options)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_runs import QUICK, small
+from small_runs import FEW, QUICK, small
 from typer.testing import CliRunner
 
 from ebmpipe.checkpoint import load_model
 from ebmpipe.cli import app, main
-from ebmpipe.config import EvaluationConfig, NetworkConfig, PartitionConfig, SamplingConfig
+from ebmpipe.config import EvaluationConfig, NetworkConfig, PartitionConfig, RestorationConfig, SamplingConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import BasedEnergy
 from ebmpipe.evaluation import evaluate
@@ -35,7 +35,12 @@ def run_on(folder_of, prepared, tmp_path):
         folder = folder_of(small(dataset, method, seed=SEED, **changes))
         shutil.copytree(prepared[dataset], tmp_path / "results/data" / dataset)
         sample(folder, prepared[dataset], SamplingConfig(n=60, steps=5, denoise=True), "cpu")
-        evaluate(folder, prepared[dataset], EvaluationConfig(grid=20, partition=PartitionConfig(**QUICK)), device="cpu")
+        evaluate(
+            folder,
+            prepared[dataset],
+            EvaluationConfig(grid=20, partition=PartitionConfig(**QUICK), restoration=RestorationConfig(**FEW)),
+            device="cpu",
+        )
         return folder
 
     return made
@@ -57,7 +62,7 @@ def test_a_runs_own_samples_and_model_get_the_runs_own_numbers(run_on, tmp_path)
     assert {"mmd", "nll", "nll_gap", "log_z", "log_z@forward"} <= set(expected)
     np.save(tmp_path / "drawn.npy", read_arrays(folder / "samples.safetensors")[0]["fresh"])
     shutil.copytree(folder.path, tmp_path / "copy")
-    settings = json.dumps({"grid": 20, "partition": QUICK})
+    settings = json.dumps({"grid": 20, "partition": QUICK, "restoration": FEW})
     common = ("--dataset", "eight_gaussians", "--results", tmp_path / "results", "--seed", SEED, "--settings", settings)
     both = asked(*common, "--samples", tmp_path / "drawn.npy", "--model", tmp_path / "copy/model.safetensors")
     path = tmp_path / "results/external/drawn_nce_seed3/metrics.json"

@@ -17,6 +17,10 @@ PCD = {"batch_size": 16, "chains": 32, "steps": 2, "kernel": {"name": "ula", "se
 QUICK = {"repeats": 4, "chains": 8, "pilot_chains": 32, "variance": 1.0, "fewest_levels": 5, "most_levels": 20, "warm_up": 2}
 
 
+#: Restoring by few short chains, likewise.
+FEW = {"n": 8, "chains": 2, "candidates": 2, "adaptation_steps": 3, "steps": 4, "draws": 2}
+
+
 def small(dataset="eight_gaussians", method="pcd", updates=60, **changes):
     """A run of so many updates of PCD, or twice as many of a method that costs two gradient evaluations per example."""
     given = {"dataset": dataset, "label": method.rpartition(":")[2].lower(), "method": method, "gradient_evaluations": 64 * updates}

@@ -128,6 +128,11 @@ def base_of(wildcards):
     return [] if PLAN.base_noise(wildcards.dataset) is None else [f"{RESULTS}/bases/{wildcards.dataset}/flow.json"]
 
 
+def foreign_of(wildcards):
+    """The other data sets that energies of a data set are to tell from it, where those are prepared."""
+    return [f"{RESULTS}/data/{dataset}/data.safetensors" for dataset in PLAN.foreign(wildcards.dataset)]
+
+
 def run_files(name, dataset=None):
     """The file ``name`` of every run, or of every run on one data set."""
     return [f"{RESULTS}/runs/{run.dataset}/{run.label}/seed{run.seed}/{name}" for run in PLAN.runs if dataset in (None, run.dataset)]

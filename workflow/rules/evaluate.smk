@@ -2,6 +2,7 @@ rule evaluate:
     input:
         features=features_of,
         base=base_of,
+        foreign=foreign_of,
         config=f"{RUN}/config.json",
         model=f"{RUN}/model.safetensors",
         samples=f"{RUN}/samples.safetensors",
