@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from math import prod
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ebmpipe.array_file import ArrayFile, BadParts, Layout, Part, Told, silent, write_parts
 from ebmpipe.config import FilesConfig
@@ -23,6 +23,7 @@ from ebmpipe.data.prepared import Prepared, UnusableData, read_card
 from ebmpipe.data_card import check_layout, describe
 from ebmpipe.files import Unwritable, atomic, held, sha256, sweep_abandoned, write_signed
 from ebmpipe.progress import Progress
+from ebmpipe.registry import UnknownMember
 
 #: What a prepared folder holds.
 FILES = ("data.safetensors", "card.json")
@@ -102,10 +103,11 @@ def own_files(name: str, folder: Path, path: Path | None, settings: Mapping[str,
         name: id that the data set is to have.
         folder: where it is prepared.
         path: the files; None: where the environment says (`path_variable`), or where they were when it was prepared last.
-        settings: fields of `ebmpipe.config.FilesConfig`; defaults where absent.
+        settings: fields of `ebmpipe.config.FilesConfig`, defaults where absent; None: as they were read when it was prepared last.
 
     Raises:
-        UnusableFiles: if the id is taken, or nothing says where the files are.
+        UnusableFiles: if the id is taken, or is none.
+        UnknownMember: if nothing says where the files are.
     """
     if path is None and settings is None:
         return None
@@ -113,10 +115,14 @@ def own_files(name: str, folder: Path, path: Path | None, settings: Mapping[str,
         raise UnusableFiles(f"{name} is a data set of the package, which has files of its own: call yours by another id")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UnusableFiles(f"{name!r} is no id: lower-case letters, digits and _, starting with a letter")
-    if path is None:
-        given = os.environ.get(path_variable(name))
-        path = Path(given) if given else Path(place_of(name, cast("type[OwnData]", find(name, folder))))
-    return FilesConfig.model_validate({**(settings or {}), "path": str(path)}).model_dump(mode="json")
+    before: Mapping[str, Any] = {}
+    try:
+        before = getattr(find(name, folder), "files", {})
+    except (UnknownMember, UnusableData):
+        if path is None and not os.environ.get(path_variable(name)):
+            raise
+    place = path or os.environ.get(path_variable(name)) or before["path"]
+    return FilesConfig.model_validate({**(before if settings is None else settings), "path": str(place)}).model_dump(mode="json")
 
 
 def readable(name: str, parts: Iterator[Part]) -> Iterator[Part]:

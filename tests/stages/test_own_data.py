@@ -190,6 +190,16 @@ def test_preparing_again_takes_what_was_said_before(results: Path, place: Path, 
     assert Prepared(results / "data/table").card["counts"] == {"train": 40, "validation": 20, "test": 20}
 
 
+def test_moved_files_are_read_as_before(results: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EBMPIPE_FILES_table", raising=False)
+    before = Prepared(results / "data/table").card
+    shutil.copy(place / "table.csv", tmp_path / "elsewhere.csv")
+    call(results, "prepare", "--dataset", "table", "--files", str(tmp_path / "elsewhere.csv"))
+    after = Prepared(results / "data/table").card
+    assert after["data_sha256"] == before["data_sha256"] and after["files"]["settings"]["path"] == str(tmp_path / "elsewhere.csv")
+    assert after["files"]["settings"]["validation"] == 10
+
+
 def test_what_cannot_be_prepared_by_hand_is_said(place: Path, tmp_path: Path) -> None:
     for arguments, told in {
         ("mnist", "--files", str(place / "table.csv")): "mnist is a data set of the package",
