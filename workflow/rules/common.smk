@@ -55,7 +55,7 @@ def coloured_labels(wildcards):
     controls = {method for method, entry in PLAN.catalogue["methods"].items() if entry["control"]}
     labels = [label for label in PLAN.config["methods"] if PLAN.method_of(label) not in controls]
     last = max((place for place, label in enumerate(labels) if label in shown), default=-1)
-    return ",".join(labels[: last + 1])
+    return ",".join(labels[: last + 1]) or ","  # with controls alone there is none, and an empty word would be lost on the command line
 
 
 def run_of(wildcards):
