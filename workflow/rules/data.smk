@@ -40,8 +40,7 @@ rule prepare_own:
         settings=stage_setting(PLAN.own_settings),
         content=stage_setting(PLAN.own_content),
     shell:
-        "ebmpipe prepare --dataset {wildcards.dataset} --settings {params.settings:q}"
-        " --results {params.results:q} > {log:q} 2>&1"
+        "ebmpipe prepare --dataset {wildcards.dataset} --settings {params.settings:q}" " --results {params.results:q} > {log:q} 2>&1"
 
 
 rule features:
