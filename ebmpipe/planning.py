@@ -422,7 +422,8 @@ class Plan(Resolver):
         known, features = self.catalogue["features"], self.features(dataset)
         if settings["classifier"] is None:
             return settings | {"classifier": classifier(known, features)}
-        key: Key = ("datasets", dataset, "long_run", "classifier")
+        places: list[Key] = [(*place, "long_run") for place in self._places(self._kind(dataset), dataset)]
+        key = (*next((place for place in reversed(places) if "classifier" in self._said(place)), places[-1]), "classifier")
         one_of(settings["classifier"], [name for name in features if known[name]["classifies"]], key)
         return settings
 

@@ -18,7 +18,7 @@ QUICK = {"repeats": 4, "chains": 8, "pilot_chains": 32, "variance": 1.0, "fewest
 
 
 #: Restoring by few short chains, likewise.
-FEW = {"n": 8, "chains": 2, "candidates": 2, "adaptation_steps": 3, "steps": 4, "draws": 2}
+FEW = {"n": 8, "noise": 0.6, "chains": 2, "candidates": 2, "adaptation_steps": 3, "steps": 4, "draws": 2}
 
 
 def small(dataset="eight_gaussians", method="pcd", updates=60, **changes):
