@@ -58,7 +58,8 @@ def asked(*arguments):
 
 def test_a_runs_own_samples_and_model_get_the_runs_own_numbers(run_on, tmp_path):
     folder = run_on()
-    expected = rows_in(folder / "metrics.json")
+    # Work made elsewhere has no long run, and no rows that say so.
+    expected = {metric: row for metric, row in rows_in(folder / "metrics.json").items() if "no long run was made" not in row["status"]}
     assert {"mmd", "nll", "nll_gap", "log_z", "log_z@forward"} <= set(expected)
     np.save(tmp_path / "drawn.npy", read_arrays(folder / "samples.safetensors")[0]["fresh"])
     shutil.copytree(folder.path, tmp_path / "copy")
