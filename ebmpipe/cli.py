@@ -297,11 +297,15 @@ def compose(
     """Make one law of two trained energies in the plane, and measure it against the one of the true densities."""
     from ebmpipe.composing import compose as run
     from ebmpipe.config import COMPOSITION_SAMPLING, CompositionConfig, SamplingConfig
+    from ebmpipe.files import read_signed
     from ebmpipe.layers import merged
 
     config = CompositionConfig.model_validate({"of": of, "by": by, "weight": weight})
     drawn = SamplingConfig.model_validate(merged(COMPOSITION_SAMPLING.model_dump(mode="json"), parsed(sampling)))
-    print(run(name, config, seed, results, drawn, device) / "metrics.json")
+    folder = run(name, config, seed, results, drawn, device)
+    ledger = read_signed(folder / "composition.json")
+    print(f"{folder}: {ledger['status']}" + (f" ({ledger['reason']})" if ledger["status"] == "diverged" else ""))
+    print(folder / "metrics.json")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,7 +13,8 @@ import numpy as np
 import torch
 
 from ebmpipe import registry
-from ebmpipe.composition import COMPOSITIONS, Composition, Difference, check_proper
+from ebmpipe.checking import IDENTIFIER
+from ebmpipe.composition import COMPOSITIONS, Composition, Difference, NoLaw, check_proper
 from ebmpipe.config import CompositionConfig, SamplingConfig
 from ebmpipe.data.base import Density
 from ebmpipe.data.prepared import Prepared
@@ -23,7 +25,7 @@ from ebmpipe.loading import load_run
 from ebmpipe.methods.base import Method, Samples, long_chains
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable
 from ebmpipe.metrics.estimators.hints import Hints, evaluate
-from ebmpipe.metrics.estimators.rejection import envelope_of
+from ebmpipe.metrics.estimators.rejection import NotEnclosed, envelope_of
 from ebmpipe.metrics.quadrature import box_about, density_grid, log_partition
 from ebmpipe.optimisation import Diverged
 from ebmpipe.progress import Progress
@@ -69,7 +71,8 @@ class ComposedDensity(Density):
         points: where the two have their mass, for the integral.
 
     Raises:
-        ValueError: if it has no integral.
+        NoLaw: if it has no integral.
+        NotEnclosed: if it cannot be sampled by rejection.
     """
 
     def __init__(self, name: str, composition: Composition, parts: tuple[Density, Density], points: np.ndarray) -> None:
@@ -80,7 +83,7 @@ class ComposedDensity(Density):
             values = evaluate(self._unnormalised, points)
             self.log_z, _ = log_partition(self._unnormalised, *box_about(points), Hints(points, values))
         except NotAvailable as reason:
-            raise ValueError(f"{name}: the true densities make no law: {reason}") from reason
+            raise NoLaw(f"of the true densities: {reason}") from reason
         self.envelope = envelope_of(self._unnormalised, self.reach, self.log_z)
 
     def _unnormalised(self, x: np.ndarray) -> np.ndarray:
@@ -100,7 +103,8 @@ def part_of(name: str, seed: int, results: Path, device: str) -> Part:
     """One of the two, from ``dataset/label``.
 
     Raises:
-        ValueError: if it is no run in the plane, or its energy has no integral.
+        ValueError: if it is no run in the plane.
+        NoLaw: if its energy has no integral.
         Diverged: if it diverged.
     """
     dataset, label = name.split("/")
@@ -117,7 +121,7 @@ def part_of(name: str, seed: int, results: Path, device: str) -> Part:
         try:
             log_z, _ = log_partition(energy, *box_about(points), Hints(points, evaluate(energy, points)))
         except NotAvailable as reason:
-            raise ValueError(f"{folder.path} cannot be composed with another run: {reason}") from reason
+            raise NoLaw(f"that of {name} has no integral by itself: {reason}") from reason
     return Part(method, density, log_z, points)
 
 
@@ -125,7 +129,8 @@ def composed(config: CompositionConfig, parts: tuple[Part, Part]) -> tuple[Compo
     """The learned energy and the true one.
 
     Raises:
-        ValueError: if a weight makes no law of it.
+        ValueError: if the weight is out of range.
+        NoLaw: if it makes no law of the learned energies.
     """
     kind, (one, other) = COMPOSITIONS[config.by], parts
     learned = kind(one.method.energy_function(), other.method.energy_function(), config.weight, (one.log_z, other.log_z))
@@ -154,7 +159,7 @@ def drawn(
 ) -> dict[str, Samples]:
     """Long chains of the learned energy (``fresh``) and, by the same kernel, of the true one (``truth``)."""
     found: dict[str, Samples] = {}
-    with Progress(title, 2, 0, "laws sampled") as progress:
+    with Progress(f"{title}, laws sampled", 2) as progress:
         for name, energy in (("fresh", learned), ("truth", truth)):
             generator = torch_generator(seed, "composition", name, device=device)
             found[name] = long_chains(energy, start_of(parts), config, config.n, generator)
@@ -172,7 +177,8 @@ def inputs(config: CompositionConfig, seed: int, results: Path) -> dict[str, str
 def compose(name: str, config: CompositionConfig, seed: int, results: Path, sampling: SamplingConfig, device: str = "auto") -> Path:
     """Write config.json, samples.safetensors, metrics.json, arrays.npz and composition.json of a composition; returns its folder.
 
-    Of one that is made of a run that diverged, or whose chains leave for where they are not finite, every metric says so.
+    Of one that is made of a run that diverged, whose chains leave for where they are not finite, or that is no law, every metric says so:
+    that is known only of trained runs, and is a result of theirs.
 
     Args:
         name: of the composition.
@@ -183,13 +189,14 @@ def compose(name: str, config: CompositionConfig, seed: int, results: Path, samp
         device: as in training.
 
     Raises:
-        ValueError: if there are no such runs in the plane, or the weight makes no law of them.
+        FileNotFoundError: if there are no such runs.
+        ValueError: if ``name`` is no id, the runs are not in the plane, or the weight is out of range. Nothing is written then.
     """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(f"compositions: {name!r} {IDENTIFIER}")
     device, stopwatch = choose_device(device), Stopwatch(choose_device(device))
-    folder = composition_folder(results, name, seed)
-    folder.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {"name": name, "seed": seed, **config.model_dump(mode="json"), "sampling": sampling.model_dump(mode="json")}
-    status, reason = "finished", None
+    status, reason, made_of = "finished", None, inputs(config, seed, results)
     weight = COMPOSITIONS[config.by].default_weight if config.weight is None else config.weight
     try:
         parts = cast("tuple[Part, Part]", tuple(part_of(part, seed, results, device) for part in config.of))
@@ -198,19 +205,27 @@ def compose(name: str, config: CompositionConfig, seed: int, results: Path, samp
             for part in parts:
                 stack.enter_context(frozen(part.method))
             rows, samples, arrays = results_of(name, learned, truth, parts, sampling, seed, device)
-    except Diverged as divergence:
-        status, reason = "diverged", str(divergence)
+    except (Diverged, NoLaw, NotEnclosed) as nothing:
+        status, reason = what_is_said_of(nothing), str(nothing)
         families = [registry.load("metrics", family) for family in FAMILIES]
         rows = [Measurement(key, None, info.unit, status=status) for family in families for key, info in family.ids.items()]
         samples, arrays = {}, {}
+    folder = composition_folder(results, name, seed)
     write_json(folder / "config.json", settings | {"weight": weight})
     write_arrays(folder / "samples.safetensors", samples, {"status": status})
     write_json(folder / "metrics.json", {"status": status, "rows": [to_json(row) for row in rows]})
     write_npz(folder / "arrays.npz", arrays)
-    ledger: dict[str, Any] = {"status": status, "reason": reason, "config_hash": digest(settings), "inputs": inputs(config, seed, results)}
+    ledger: dict[str, Any] = {"status": status, "reason": reason, "config_hash": digest(settings), "inputs": made_of}
     ledger |= {"versions": versions(), "commit": commit(), "stage": stopwatch.record()}
     write_signed(folder / "composition.json", ledger | {"files": {file: sha256(folder / file) for file in FILES}})
     return folder
+
+
+def what_is_said_of(nothing: Exception) -> str:
+    """The status of a composition without numbers, and of each of its metrics."""
+    if isinstance(nothing, Diverged):
+        return "diverged"
+    return f"not available: {'no law: ' * isinstance(nothing, NoLaw)}{nothing}"
 
 
 def results_of(
@@ -220,6 +235,8 @@ def results_of(
 
     Raises:
         Diverged: if chains or energies are not finite.
+        NoLaw: if the true densities make none.
+        NotEnclosed: if what they make cannot be sampled exactly.
     """
     points = np.concatenate([part.points for part in parts])
     density = ComposedDensity(name, truth, (parts[0].density, parts[1].density), points)

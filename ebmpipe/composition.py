@@ -16,6 +16,10 @@ By = Literal["product", "mixture", "difference"]
 Parts = tuple[Tensor, tuple[Tensor | float, Tensor | float]]
 
 
+class NoLaw(ValueError):
+    """Raised where a composition has no integral; its text says what hinders it."""
+
+
 class Composition(ABC):
     """An energy made of two that are normalised: E₁ = -log p₁ and E₂ = -log p₂, in nats.
 
@@ -108,11 +112,11 @@ def check_proper(weight: float, first: GaussianLaw, second: GaussianLaw) -> None
     """That p₁ / p₂^w has an integral, if far out p₁ and p₂ fall as their Gaussian bases: w < (σ₂ / σ₁)².
 
     Raises:
-        ValueError: if it has none.
+        NoLaw: if it has none.
     """
     bound = (second.std / first.std) ** 2
     if not weight < bound:
-        raise ValueError(
-            f"the difference is no law: far out it rises, as its second energy, times {weight:g}, outgrows the first; "
+        raise NoLaw(
+            f"far out the difference rises, as its second energy, times {weight:g}, outgrows the first; "
             f"set its weight below {bound:.4g}, the ratio of their bases' variances"
         )

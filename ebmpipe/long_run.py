@@ -121,6 +121,8 @@ class Journey:
                     if walk is None:
                         generator = torch_generator(self.seed, "sampling", "long_run", kernel.name, device=self.device)
                         walk = Walk.begin(kernel, self.energy, self.method.base, self.config, generator)
+                    # Finding a step size, and judging the kernel before, are no steps of these chains.
+                    progress.skip()
                     while not walk.done:
                         self.save_if_due(walk, generator, signals)
                         steps = walk.advance(self.energy, generator, self.config.energy_bound)

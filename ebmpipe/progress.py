@@ -92,6 +92,7 @@ class Progress:
     def __init__(self, title: str, total: int | None, start: int = 0, unit: str = "") -> None:
         self.title, self.total, self.step, self.unit = title, total, start, unit
         self._start, self._begun = start, time.monotonic()
+        self._last, self._uncounted = self._begun, 0.0
         self._due = self._begun + FIRST
         self._numbers: dict[str, float] = {}
         self._silent = total is not None and start >= total
@@ -106,21 +107,31 @@ class Progress:
         elif not self._silent:
             self._say()
 
+    def skip(self) -> None:
+        """The time since the last step went into work that is not counted: rate and time left are of what is."""
+        now = time.monotonic()
+        self._uncounted += now - self._last
+        self._last = now
+        if self._bar is not None:
+            self._bar.unpause()
+
     def advance(self, numbers: dict[str, float] | None = None, count: int = 1) -> None:
         """``count`` more steps; ``numbers`` are shown until there are new ones."""
         self.step += count
+        self._last = time.monotonic()
         self._numbers = numbers or self._numbers
         if self._bar is not None:
             self._bar.numbers = self._numbers
             self._bar.update(count)
-        elif time.monotonic() >= self._due:
+        elif self._last >= self._due:
             self._say()
 
     def _say(self) -> None:
         now = time.monotonic()
         self._due = now + PERIOD
         seconds = now - self._begun
-        rate = (self.step - self._start) / seconds if seconds > 0 else 0.0
+        counted = seconds - self._uncounted
+        rate = (self.step - self._start) / counted if counted > 0 else 0.0
         left = f"{(self.total - self.step) / rate:.0f} s left" if rate > 0 and self.total is not None else "rate unknown"
         shown = "".join(f", {k} {v:.4g}" for k, v in self._numbers.items())
         done = f"{scaled(self.step, self.unit)}/{scaled(self.total, self.unit)}"

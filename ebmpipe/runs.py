@@ -56,7 +56,7 @@ class RunFolder:
         return self.path / name
 
     @contextmanager
-    def locked(self, stage: str = "") -> Iterator[None]:
+    def locked(self, stage: str = "", make: bool = False) -> Iterator[None]:
         """Work in the folder alone: wait, saying for whom, until no other process does; then clear away what a killed one half wrote.
 
         The lock is the kernel's and ends with its process, however that ends.
@@ -64,7 +64,14 @@ class RunFolder:
         Args:
             stage: a stage that others may work beside; its lock keeps out its like alone, and clears nothing away. It writes into a folder
                 of its own, and takes the lock of all to record what it did.
+            make: make the folder, if there is none.
+
+        Raises:
+            FileNotFoundError: if there is no such folder, saying which stage to run first.
+            Unwritable: if it cannot be written.
         """
+        if not make and not self.path.is_dir():
+            _ = self.ledger
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             file = (self / f".lock{stage and f'-{stage}'}").open("a+")

@@ -109,12 +109,25 @@ def train(
 
     Raises:
         Interrupted: on SIGTERM or SIGINT, after a checkpoint.
+        ValueError: if the method cannot be made or does not take these data; of a new run no folder is made then.
         Unwritable: if the disk is full or the folder cannot be written.
     """
     device, config = choose_device(device), resolve(config, find(config.dataset, data_folder))
     folder = RunFolder.of(results, config.dataset, config.label, config.seed)
-    with folder.locked():
+    if not folder.path.exists():
+        check_trainable(config, Prepared(data_folder, config.dataset), results, device)
+    with folder.locked(make=True):
         return train_alone(folder, config, data_folder, device, checkpoint_period)
+
+
+def check_trainable(config: RunConfig, data: Prepared, results: Path, device: str) -> None:
+    """That a run can be made, before there is a folder of it: what is refused leaves nothing behind.
+
+    Raises:
+        ValueError: if it cannot be.
+    """
+    if not any(other.training_divergence for other in required_folders(config, results).values()):
+        make(config, data, results, device)
 
 
 def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device: str, checkpoint_period: float) -> RunFolder:

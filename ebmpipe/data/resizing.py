@@ -8,7 +8,7 @@ import numpy as np
 LUMINANCE = (0.299, 0.587, 0.114)
 
 #: What is done, in words.
-IN_WORDS = "luminance by ITU-R BT.601 or equal channels, area average down or bilinear up, rounded to the levels of the data"
+IN_WORDS = "luminance by ITU-R BT.601 or equal channels, area average down or bilinear up, in the levels of the data"
 
 
 def averaging(size: int, target: int) -> np.ndarray:
@@ -62,8 +62,10 @@ def recoloured(images: np.ndarray, channels: int) -> np.ndarray:
 def fitted(levels: np.ndarray, of: int, shape: tuple[int, ...], to: int) -> np.ndarray:
     """Levels (n, c, h, w) of ``of`` as levels (n, *shape) of ``to``, uint8 if those suffice.
 
-    A level stands for the middle of its interval of [0, 1], and becomes the interval that the result lies in: nothing of the original
-    quantisation, nor of the interpolation, is left to tell such images from those of the data by.
+    Where there are to be as many or fewer, a level stands for the middle of its interval of [0, 1], and becomes the interval that the
+    result lies in. Where there are to be more, the ends of the scale become its ends and v becomes v (``to`` - 1) / (``of`` - 1), rounded:
+    black stays black and white stays white, where middles of coarse intervals would be greys. Values between the old levels then occur
+    only where pixels are averaged or interpolated.
 
     Args:
         levels: integers 0 to ``of`` - 1.
@@ -74,6 +76,6 @@ def fitted(levels: np.ndarray, of: int, shape: tuple[int, ...], to: int) -> np.n
     Raises:
         ValueError: if the channels do not fit.
     """
-    unit = (levels + 0.5) / of
-    unit = resized(recoloured(unit, shape[0]), *shape[1:])
-    return np.clip(np.floor(unit * to), 0, to - 1).astype(np.uint8 if to <= 256 else np.int64)
+    mean = resized(recoloured(levels, shape[0]), *shape[1:])
+    places = mean * ((to - 1) / (of - 1)) + 0.5 if to > of else (mean + 0.5) / of * to
+    return np.clip(np.floor(places), 0, to - 1).astype(np.uint8 if to <= 256 else np.int64)

@@ -17,6 +17,9 @@ from ebmpipe.metrics.estimators.arrays import reference_order
 from ebmpipe.seeding import numpy_generator
 from ebmpipe.spec import DataSpec
 
+#: Sides of a box that are spelt out; of more, their number is said.
+SPELT = 3
+
 
 @dataclass(frozen=True)
 class ForeignSet:
@@ -60,8 +63,9 @@ def vector_set(name: str, data: Prepared) -> ForeignSet:
     spec = data.spec
     if name == NOISE:
         test = data.split("test")
-        low, high = test.min(), test.max()
-        about = f"uniform in the cube [{low:.3g}, {high:.3g}] that holds the test split"
+        low, high = test.min(axis=0), test.max(axis=0)
+        sides = " × ".join(f"[{a:.3g}, {b:.3g}]" for a, b in zip(low, high, strict=True)) if low.size <= SPELT else f"of {low.size} sides"
+        about = f"uniform in the box {sides} that holds the test split"
         return drawn(name, about, lambda n, rng: rng.uniform(low, high, (n, *spec.shape)))
     if spec.kind != "density":
         raise ValueError(f"evaluation.out_of_distribution: {spec.name} is {spec.kind}, which only {NOISE} is told from, not {name!r}")

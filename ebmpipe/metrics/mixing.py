@@ -131,7 +131,7 @@ def in_words(found: LongRun, kernel: KernelRun) -> str:
     told = f"; {found.told_by}" if found.told_by else ""
     return (
         f"{how}, step size adapted to each energy; {about['chains']} chains of {steps:,} steps from {spread}, "
-        f"the first {about['warm_up']:,} not judged, every {ordinal(about['stride'])} after them{told}"
+        f"the first {about['warm_up']:,} not judged, then every {ordinal(about['stride'])}{told}"
     )
 
 
@@ -139,9 +139,9 @@ def ordinal(n: int) -> str:
     """A stride in words.
 
     >>> ordinal(1), ordinal(4), ordinal(22), ordinal(13)
-    ('one', '4th', '22nd', '13th')
+    ('step', '4th', '22nd', '13th')
     """
     if n == 1:
-        return "one"
+        return "step"
     ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
     return f"{n}{ending}"

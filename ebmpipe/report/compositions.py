@@ -83,12 +83,12 @@ class Composed:
 
     @cached_property
     def samples(self) -> dict[str, np.ndarray]:
-        """Samples (n, 2) by source; none if it diverged."""
+        """Samples (n, 2) by source; none if it diverged or is no law."""
         return read_arrays(self.verified("samples.safetensors"))[0]
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
-        """Normalised log densities on one grid; none if it diverged."""
+        """Normalised log densities on one grid; none if it diverged or is no law."""
         with np.load(self.verified("arrays.npz"), allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
 

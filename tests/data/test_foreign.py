@@ -21,7 +21,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     for name in ("digits", "photos", "eight_gaussians"):
         prepare(name, folder / name)
-    splits = {split: np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32) for split in ("train", "validation", "test")}
+    splits = {
+        split: np.random.default_rng(0).normal(0, [1, 100, 0.1], (50, 3)).astype(np.float32) for split in ("train", "validation", "test")
+    }
     write_arrays(folder / "made_up" / "data.safetensors", splits)
     known = {"name": "made_up", "kind": "vectors", "shape": [3], "mean": 0.0, "std": 1.0, "levels": None, "classes": None, "entropy": None}
     digest = sha256(folder / "made_up" / "data.safetensors")
@@ -68,6 +70,10 @@ def test_noise_constants_and_others_are_what_they_say(data: Path) -> None:
     photos = levels["photos"].reshape(300, -1)
     assert (photos.std(axis=1) > 0.3).mean() > 0.8
     assert sets["photos"].size == 1_000
+    # Digits of 17 levels beside photographs of 256: their background is as black as black can be, and their strokes as white.
+    (up,) = load_foreign(["digits"], Prepared(data / "photos")).values()
+    shades = np.floor((up.first(100) + 1) / 2 * 256).astype(int)
+    assert (shades.min(), shades.max()) == (0, 255) and (shades == 0).mean() > 0.2
     of_colours = load_foreign(["constant"], Prepared(data / "photos"))["constant"].first(50)
     colours = np.floor((of_colours + 1) / 2 * 256)[:, :, 0, 0]
     assert (colours[:, 0] != colours[:, 1]).mean() > 0.9
@@ -79,12 +85,17 @@ def test_densities_and_vectors(data: Path) -> None:
     test = Prepared(data / "eight_gaussians").split("test")
     noise = sets["noise"].first(5_000)
     assert noise.shape == (5_000, 2)
-    assert noise.min() >= test.min() and noise.max() <= test.max()
-    assert noise.std() == pytest.approx((test.max() - test.min()) / 12**0.5, rel=0.05)
+    assert (noise.min(axis=0) >= test.min(axis=0)).all() and (noise.max(axis=0) <= test.max(axis=0)).all()
+    np.testing.assert_allclose(noise.std(axis=0), (test.max(axis=0) - test.min(axis=0)) / 12**0.5, rtol=0.05)
     rings = registry.load("data", "rings")()
     assert rings.log_density(sets["rings"].first(500)).min() > -30
     (vectors,) = load_foreign(None, Prepared(data / "made_up")).values()
     assert vectors.first(7).shape == (7, 3)
+    # A box as wide in each column as the data are there.
+    sides, drawn = Prepared(data / "made_up").split("test"), vectors.first(5_000)
+    assert (sides.max(axis=0) - sides.min(axis=0))[1] > 50
+    np.testing.assert_allclose(drawn.min(axis=0), sides.min(axis=0), atol=0.01 * np.ptp(sides, axis=0).max())
+    np.testing.assert_allclose(np.ptp(drawn, axis=0), np.ptp(sides, axis=0), rtol=0.01)
 
 
 def test_what_cannot_be_told_apart_is_refused(data: Path) -> None:

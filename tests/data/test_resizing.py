@@ -41,7 +41,7 @@ def test_colours_and_grey():
         recoloured(np.zeros((1, 2, 4, 4)), 1)
 
 
-@pytest.mark.parametrize(("of", "to"), [(256, 17), (17, 256), (256, 256), (2, 17)])
+@pytest.mark.parametrize(("of", "to"), [(256, 17), (256, 256), (17, 17), (17, 2)])
 def test_levels_map_to_the_interval_that_holds_their_middle(of, to):
     levels = np.arange(of, dtype=np.uint8).reshape(of, 1, 1, 1)
     found = fitted(levels, of, (1, 1, 1), to).ravel()
@@ -52,6 +52,19 @@ def test_levels_map_to_the_interval_that_holds_their_middle(of, to):
     assert ((found <= middles * to) & (middles * to < found + 1)).all()
     if of == to:
         assert (found == levels.ravel()).all()
+
+
+@pytest.mark.parametrize(("of", "to"), [(17, 256), (2, 17), (2, 256), (16, 17)])
+def test_where_there_are_more_levels_ends_map_to_ends(of, to):
+    levels = np.arange(of, dtype=np.uint8).reshape(of, 1, 1, 1)
+    found = fitted(levels, of, (1, 1, 1), to).ravel().astype(int)
+    assert (found[0], found[-1]) == (0, to - 1)
+    np.testing.assert_allclose(found, np.arange(of) * (to - 1) / (of - 1), atol=0.5)
+    assert (found + found[::-1] == to - 1).all() or (to - 1) % (of - 1)
+    # And in whatever shape and colours: black is black, white is white.
+    for level, end in ((0, 0), (of - 1, to - 1)):
+        assert (fitted(np.full((2, 1, 8, 8), level, np.uint8), of, (3, 32, 28), to) == end).all()
+        assert (fitted(np.full((2, 3, 32, 32), level, np.uint8), of, (1, 8, 8), to) == end).all()
 
 
 def test_the_shape_is_that_of_the_data():

@@ -18,6 +18,7 @@ from ebmpipe.methods import build
 from ebmpipe.methods.base import NoClassifier
 from ebmpipe.methods.contrastive import Negatives
 from ebmpipe.nets.base import HeadedNetwork, NetworkSettings
+from ebmpipe.runs import RunFolder
 from ebmpipe.samplers import Summary
 from ebmpipe.samplers.base import State
 from ebmpipe.spec import DataSpec
@@ -190,3 +191,14 @@ def test_a_run_is_trained_and_loaded_with_its_classifier(prepared, tmp_path):
     method = load_run(folder, Prepared(prepared["digits"]), "cpu")
     assert method.classifies
     assert method.class_probabilities(torch.zeros(3, 1, 8, 8)).shape == (3, 10)
+
+
+def test_what_is_refused_leaves_no_folder_behind(prepared, tmp_path):
+    """A classifier where there are no classes to learn; and a stage after training of a run that there is not."""
+    config = RunConfig(dataset="eight_gaussians", label="jem", method="pcd", settings={"cross_entropy": 1.0})
+    with pytest.raises(ValueError, match="eight_gaussians has no labels"):
+        train(config, prepared["eight_gaussians"], tmp_path, "cpu")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(FileNotFoundError, match="run `ebmpipe train`"), RunFolder.of(tmp_path, "digits", "jem", 0).locked():
+        pass
+    assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -64,3 +65,12 @@ def test_quotes_of_the_repository_are_of_configs_that_are_in_it():
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     quotes = [quote for page in pages for quote in re.findall(r"<!-- table (\S+)/tables/summary.md (\S+):", page.read_text())]
     assert quotes and set(quotes) <= offered
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)
+def test_every_image_that_a_page_shows_is_there(page):
+    text = page.read_text()
+    named = re.findall(r"!\[[^\]]*\]\(([^)\s]+)", text)
+    assert len(named) == text.count("![")
+    missing = [name for name in named if not name.startswith("https://") and not (page.parent / name).is_file()]
+    assert not missing, f"{page.name} shows {', '.join(missing)}"

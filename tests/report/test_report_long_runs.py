@@ -143,6 +143,18 @@ def test_a_strip_that_breaks_off_says_so(plane_world: Path, give: Callable[..., 
     assert texts(drawn("film_strip", plane_world)).count("diverged") == 1
 
 
+def test_a_shorter_run_ends_and_has_not_diverged(plane_world: Path, give: Callable[..., Path]) -> None:
+    """Its frames are in the columns of their steps, the last in one of its own if no other run has a frame there."""
+    made = record(2.0)
+    steps = [int(step) for step in made.frame_steps]
+    shorter = np.array([*made.frame_steps[:2], (steps[1] + steps[2]) // 2])
+    give("pcd", replace(made, frames=made.frames[:3], frame_steps=shorter))
+    figure = drawn("film_strip", plane_world)
+    assert "diverged" not in texts(figure)
+    titles = [axes.get_title() for axes in figure.axes[: len(steps) + 1]]
+    assert titles == [f"step {step:,}" if step == 0 else f"{step:,}" for step in sorted({*steps, *map(int, shorter)})]
+
+
 def test_the_best_frame_is_circled(make_plane: Callable[..., None], give: Callable[..., Path], tmp_path: Path) -> None:
     make_plane("pcd", 0, 0.1)
     give("pcd", record(2.0), values=np.array([1.0, 0.1, 0.5, 0.7]))

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
-from ebmpipe import composing
+from ebmpipe import composing, registry
 from ebmpipe.composing import ComposedDensity, compose
 from ebmpipe.composition import Difference, Product
 from ebmpipe.config import CompositionConfig, RunConfig, SamplingConfig
@@ -108,13 +109,47 @@ def test_the_product_of_gaussians_is_drawn_as_the_gaussian_that_it_is():
 def test_true_densities_that_make_no_law_are_told():
     narrow, wide = Round([0.0, 0.0], 0.5), Round([0.0, 0.0], 1.0)
     points = wide.sample(500, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="reverse: the true densities make no law: quadrature did not converge"):
+    with pytest.raises(ValueError, match="of the true densities: quadrature did not converge"):
         ComposedDensity("reverse", Difference(TrueEnergy(wide), TrueEnergy(narrow), 0.5), (wide, narrow), points)
 
 
-def test_a_weight_that_makes_no_law_of_learned_energies_is_told(results):
-    with pytest.raises(ValueError, match=r"the difference is no law.*set its weight below 1, the ratio"):
-        made(results, "difference", "nce", "nce", weight=1.0)
+def test_what_is_no_law_is_a_result_that_says_why(results, tmp_path):
+    """After two trainings nobody wants the workflow to break off: table and figure are made, and have the bound of the weight."""
+    folder, rows = made(results, "difference", "nce", "nce", name="nothing", weight=1.0)
+    why = "far out the difference rises, as its second energy, times 1, outgrows the first; set its weight below 1, the ratio"
+    assert all(row["value"] is None and row["status"].startswith(f"not available: no law: {why}") for row in rows.values())
+    assert {"nll_gap", "log_z", "mmd", "energy_distance"} <= set(rows)
+    found = Composed(folder, "nothing", 0)
+    assert found.ledger["status"] == read_json(folder / "metrics.json")["status"] == rows["mmd"]["status"]
+    assert found.samples == found.arrays == {}
+    table = pd.read_csv(collect(results, {"nothing": [0]}))
+    assert table["value"].isna().all() and set(table["status"]) == {rows["mmd"]["status"]}
+    assert "no law: far out the difference rises" in picture(results)
+    base.draw("compositions", results, None, {}, tmp_path / "picture")
+    assert not [found for found in verify(results) if isinstance(found, Finding)]
+
+
+def picture(results):
+    """The words of the figure."""
+    figure = registry.load("report.figures", "compositions")().draw(base.Context(results, None, {}))
+    return " ".join(" ".join(text.get_text().split()) for text in figure.findobj(Text))
+
+
+def test_true_densities_that_make_no_law_are_a_result_too(results, monkeypatch):
+    """They have bounds of their own, which only quadrature knows."""
+    monkeypatch.setattr(composing, "check_proper", lambda *given: None)
+    folder, rows = made(results, "difference", "nce", "nce", name="flat", weight=1.0)
+    assert rows["nll_gap"]["status"].startswith("not available: no law: of the true densities: quadrature did not converge")
+    assert Composed(folder, "flat", 0).ledger["status"] == rows["nll_gap"]["status"]
+
+
+@pytest.mark.parametrize(("name", "other"), [("../outside", "truth"), ("a/b", "truth"), ("Both", "truth"), ("", "truth"), ("both", "none")])
+def test_what_is_refused_leaves_nothing_behind(results, name, other):
+    before = sorted(results.rglob("*"))
+    message = "is no id: lower-case letters" if other == "truth" else "ebmpipe train"
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        made(results, "product", "truth", other, name=name)
+    assert sorted(results.rglob("*")) == before
 
 
 def test_what_is_made_of_a_diverged_run_has_diverged(results):

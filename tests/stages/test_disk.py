@@ -92,7 +92,7 @@ def test_a_run_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "results").write_text("")
     with (
         pytest.raises(Unwritable, match=r"seed3 cannot be written \(Not a directory\)"),
-        RunFolder.of(tmp_path / "results", "a", "b", 3).locked(),
+        RunFolder.of(tmp_path / "results", "a", "b", 3).locked(make=True),
     ):
         pass
 

@@ -61,6 +61,32 @@ def test_a_log_gets_plain_lines_soon_and_then_rarely(monkeypatch, capsys):
     assert not any("\r" in line for line in lines)
 
 
+def test_time_left_is_of_what_is_counted(monkeypatch, capsys):
+    """Taken up at step 2000, with a step size to find before the first step: that took 30 s, each step takes a hundredth."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Progress("run", 4000, 2000) as shown:
+        now[0] += 30
+        shown.skip()
+        for _ in range(200):
+            now[0] += 0.01
+            shown.advance()
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == "run: 2001/4000 in 30 s, 20 s left"
+    assert last == "run: 2200/4000 in 32 s, 18 s left"
+
+
+def test_a_bar_survives_what_is_not_counted():
+    script = (
+        "import time; from ebmpipe.progress import Progress\n"
+        "with Progress('run', 300, 200) as progress:\n"
+        " time.sleep(1.0); progress.skip()\n"
+        " for step in range(100): time.sleep(0.002); progress.advance()\n"
+    )
+    written, code = on_terminal([sys.executable, "-c", script], 80, 24)
+    assert code == 0 and "300/300" in written
+
+
 @pytest.mark.parametrize(("total", "start"), [(0, 0), (10, 10)])
 def test_nothing_to_do_is_nothing_to_say(capsys, total, start):
     with Progress("run", total, start):

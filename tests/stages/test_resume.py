@@ -179,7 +179,7 @@ def test_the_last_checkpoint_outlives_training_and_is_gone_once_sampled(folder_o
 def test_two_jobs_on_one_run_wait_for_each_other(folder_of, trainer_on):
     configuration = small(updates=200)
     trainer = trainer_on("eight_gaussians")
-    with trainer.folder(configuration).locked():
+    with trainer.folder(configuration).locked(make=True):
         process = trainer.start(configuration)
         wait_for(lambda: "waiting for it" in trainer.said(), process)
         assert f"process {os.getpid()} on" in trainer.said()

@@ -69,7 +69,9 @@ class Compositions(Figure):
         """The panels of one composition."""
         one = next((composed for composed in seeds if composed.ledger["status"] == "finished"), None)
         if one is None:
-            say(axes[0], textwrap.fill(str(seeds[0].ledger["reason"]), PANEL_LINE))
+            ledger = seeds[0].ledger
+            said = ledger["reason"] if ledger["status"] == "diverged" else ledger["status"]
+            say(axes[0], textwrap.fill(str(said), PANEL_LINE))
             axes[0].set_title(name)
             for panel in axes[1:]:
                 panel.set_visible(False)

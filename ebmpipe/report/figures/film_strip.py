@@ -35,7 +35,8 @@ class FilmStrip(Figure):
         shown = {label: found[0][1] for label, found in runs_with_chains(context).items()}
         if not shown:
             return empty()
-        columns = max(len(record.frame_steps) for record in shown.values())
+        steps = sorted({int(step) for record in shown.values() for step in record.frame_steps})
+        columns = len(steps)
         images = context.spec.kind == "images"
         side = PICTURES if images else POINTS
         figure = matplotlib.figure.Figure(figsize=(side * columns + 1.1, side * len(shown) + 0.75), layout="constrained")
@@ -44,17 +45,18 @@ class FilmStrip(Figure):
         view: View = Mosaics(context) if images else Scatter(context)
         longest = max(shown.values(), key=lambda record: len(record.frame_steps))
         for row, (label, record) in zip(grid, shown.items(), strict=True):
-            for place, axes in enumerate(row):
+            frames = dict(zip(map(int, record.frame_steps), record.frames, strict=True))
+            # Chains that were lost have no frame from then on; those of a shorter run end, and that is all.
+            lost = next((step for step in steps if step > max(frames)), None) if record.primary.lost is not None else None
+            for step, axes in zip(steps, row, strict=True):
                 bare(axes)
                 axes.set_box_aspect(1)
-                if place < len(record.frames):
-                    view.show(axes, record.frames[place], context.looks[label].colour)
-                else:
-                    axes.text(
-                        0.5, 0.5, "diverged" * (place == len(record.frames)), transform=axes.transAxes, ha="center", va="center", fontsize=7
-                    )
+                if step in frames:
+                    view.show(axes, frames[step], context.looks[label].colour)
+                elif step == lost:
+                    axes.text(0.5, 0.5, "diverged", transform=axes.transAxes, ha="center", va="center", fontsize=7)
             name_row(row[0], context, label)
-        for axes, step in zip(grid[0], longest.frame_steps, strict=True):
+        for axes, step in zip(grid[0], steps, strict=True):
             axes.set_title(f"step {step:,}" if step == 0 else f"{step:,}")
         about = longest.primary.about
         jump = ", each frame with a denoising jump" if longest.settings["denoise"] else ""
