@@ -150,11 +150,15 @@ def test_a_run_by_hand(name: str, results: Path) -> None:
     run = ["--dataset", name, "--label", "pcd"]
     said = call(results, "train", *run, "--method", "pcd", "--gradient-evaluations", "4000", "--network", network, "--settings", settings)
     assert "finished at step" in said and (results / f"runs/{name}/pcd/seed0/picture.png").is_file()
+    early = CliRunner().invoke(app, ["evaluate", *run, "--results", str(results)])
+    assert f"`ebmpipe sample --dataset {name} --label pcd --seed 0`" in str(early.exception)
     call(results, "sample", *run, "--settings", json.dumps({"n": 10, "steps": 3}))
-    metrics = ["annealing", "mmd", "energy_distance"]
+    call(results, "long-run", *run, "--settings", json.dumps({"chains": 8, "steps": 60, "adaptation_steps": 10, "draws": 20}))
+    metrics = ["annealing", "mmd", "energy_distance", "mixing"]
     call(results, "evaluate", *run, "--settings", json.dumps({"metrics": metrics, "features": [], "partition": quick}))
     rows = json.loads((results / f"runs/{name}/pcd/seed0/metrics.json").read_text())["rows"]
-    assert {"log_z", "mmd", "energy_distance"} <= {row["metric"] for row in rows if row["status"] == "ok"}
+    found = {row["metric"] for row in rows if row["status"] == "ok"}
+    assert {"log_z", "mmd", "energy_distance"} <= found and any(metric.startswith("rhat") for metric in found)
     folder = RunFolder.of(results, name, "pcd", 0)
     assert folder.config.network is not None and folder.config.revisions[f"data:{name}"] == 1
     np.save(results / "drawn.npy", np.random.default_rng(0).normal(size=(20, *Prepared(results / "data" / name).spec.shape)))
