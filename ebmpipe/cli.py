@@ -238,8 +238,8 @@ def evaluate(
         str | None,
         typer.Option(
             "--range",
-            help="Of samples of images: model ([-1, 1]; floats by default), unit ([0, 1]), levels (integers). Of vectors of your own that were "
-            "standardised: model, if they are as well; in the file's units by default.",
+            help="Of samples of images: model ([-1, 1]; floats by default), unit ([0, 1]), levels (integers). Of vectors "
+            "of your own that were standardised: model, if they are as well; in the file's units by default.",
         ),
     ] = None,
     key: Annotated[str | None, typer.Option(help="Name of the array, where the file of samples has several.")] = None,

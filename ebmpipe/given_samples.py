@@ -101,7 +101,7 @@ def _in_model_space(
         if units is None or given == "model":
             return x.astype(np.float64)
         offset, scale = units
-        return (x.astype(np.float64) - offset) / scale
+        return np.asarray((x.astype(np.float64) - offset) / scale)
     whole = x.dtype.kind in "iu" or (given == "levels" and bool((x == np.floor(x)).all()))
     if x.dtype.kind in "iu" and given in ("model", "unit"):
         raise ValueError(f"{path} holds integers, which are grey levels: --range {given} is for floating-point numbers")

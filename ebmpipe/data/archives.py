@@ -71,7 +71,13 @@ def readable(source: str) -> Iterator[None]:
         yield
     except UnusableRawData as error:
         raise UnusableRawData(f"{source} is no archive to be trusted: {error}") from error
-    except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:  # of headers that are no numbers, tarfile says ValueError
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        zlib.error,
+        tarfile.TarError,
+    ) as error:  # of headers that are no numbers, tarfile says ValueError
         raise UnusableRawData(f"{source} cannot be unpacked ({error})") from error
 
 

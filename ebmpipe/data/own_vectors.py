@@ -37,10 +37,11 @@ class OwnVectors(OwnData):
         found = table(Path(files["path"]), files["array"])
         scaled = "each coordinate less its mean, and divided by its standard deviation, both of the training examples; see `scaling`"
         how = scaled if files["scaling"] != "none" else "values as they are"
+        dealt = "Rows dealt out with a fixed seed, those that are there more than once all to training"
         return {
             "shape": (found.columns,),
             "sizes": sizes_of(files, found.rows),
-            "transformations": f"Rows dealt out with a fixed seed, those that are there more than once all to training; {how}; rounded to float32.",
+            "transformations": f"{dealt}; {how}; rounded to float32.",
         }
 
     @classmethod
@@ -85,12 +86,12 @@ class OwnVectors(OwnData):
             UnusableFiles: if too few rows are there once.
         """
         rng = numpy_generator(0, "data", self.name)
-        order = rng.permutation(total)
         alone, self.found["copies"] = once(np.concatenate([digests(block) for block in self.table().blocks()]))
         held_out = total - self.sizes["train"]
         if alone.sum() < held_out:
             few = f"only {alone.sum()} of {total} rows are there once, too few to hold out {held_out}"
             raise UnusableFiles(f"{self.path()}: {few}: remove the copies, or add noise as wide as a step if the numbers are rounded")
+        order = rng.permutation(total)
         if not alone.all():
             order = np.concatenate([order[~alone[order]], order[alone[order]]])
             order[: self.sizes["train"]] = rng.permutation(order[: self.sizes["train"]])
@@ -149,7 +150,8 @@ def digests(block: np.ndarray) -> np.ndarray:
 def once(numbers: np.ndarray) -> tuple[np.ndarray, int]:
     """Whether each of ``numbers`` (n,) is there once, (n,) bool; and how many are there beside the first of their like."""
     order = np.argsort(numbers)
-    follows = np.diff(numbers[order]) == 0
+    ordered = numbers[order]
+    follows = ordered[1:] == ordered[:-1]
     alone = np.ones(len(numbers), bool)
     alone[order[1:][follows]] = alone[order[:-1][follows]] = False
     return alone, int(follows.sum())

@@ -259,7 +259,9 @@ def fault(path: Path, block: list[tuple[int, str]], columns: int) -> str:
         wrong = next((cell.strip(" ") for cell in cells if not is_number(cell) or "_" in cell or not cell.isascii()), None)
         if wrong is not None:
             if mark := next((mark for mark in MARKS if mark in wrong and all(map(is_number, wrong.split(mark)))), None):
-                return f"{path}, line {place}: {wrong!r} are several numbers with {MARKS[mark]} between: give commas, and points in decimals"
+                return (
+                    f"{path}, line {place}: {wrong!r} are several numbers with {MARKS[mark]} between: give commas, and points in decimals"
+                )
             return f"{path}, line {place}: {wrong!r} is no number" if wrong.strip() else f"{path}, line {place}: a cell is empty"
         if len(cells) != columns:
             return f"{path}, line {place} has {len(cells)} numbers, and the first has {columns}"

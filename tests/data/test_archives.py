@@ -105,7 +105,17 @@ Damage = Callable[[bytes], bytes]
         lambda content: gzip.compress(b"no tar archive" * 100),
         lambda content: gzip.compress(gzip.decompress(content)[:1600]),
     ],
-    ids=["empty", "web page", "cut off", "altered", "cut off in its checksum", "without checksum", "wrong checksum", "no archive", "cut off within"],
+    ids=[
+        "empty",
+        "web page",
+        "cut off",
+        "altered",
+        "cut off in its checksum",
+        "without checksum",
+        "wrong checksum",
+        "no archive",
+        "cut off within",
+    ],
 )
 def test_damaged_archives_are_one_error(tmp_path: Path, damage: Damage) -> None:
     path = packed(tmp_path / "x.tar.gz", SOUND)

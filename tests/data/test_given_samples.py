@@ -177,7 +177,7 @@ def test_samples_of_standardised_data_are_in_the_files_units(tmp_path: Path) -> 
     assert file_units({}) is None and file_units({"files": {"scaling": {"offset": [0.0], "scale": [1.0]}}}) is None
 
 
-def test_headers_and_zips_of_evil_intent_are_one_line(tmp_path: Path) -> None:
+def test_encrypted_archives_and_headers_that_claim_too_much_are_one_line(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", POINTS)
     content = bytearray((tmp_path / "x.npz").read_bytes())
     content[6] = content[content.index(b"PK\x01\x02") + 8] = 1
