@@ -215,12 +215,12 @@ def long_run(
     from ebmpipe.runs import RunFolder
     from ebmpipe.starting_points import starting_point
 
-    folder, features = RunFolder.of(results, dataset, label, seed), results / "features" / dataset
+    folder, features, prepared = RunFolder.of(results, dataset, label, seed), results / "features" / dataset, results / "data" / dataset
     given = parsed(settings)
     if "classifier" not in given:
-        given["classifier"] = classifier_made(Prepared(results / "data" / dataset).spec, features)
-    config = LongRunConfig.model_validate(merged(starting_point(dataset).get("long_run"), given))
-    run(folder, results / "data" / dataset, config, features, device, checkpoint_period)
+        given["classifier"] = classifier_made(Prepared(prepared).spec, features)
+    config = LongRunConfig.model_validate(merged(starting_point(dataset, prepared).get("long_run"), given))
+    run(folder, prepared, config, features, device, checkpoint_period)
     print(folder / "long_run.safetensors")
 
 
@@ -236,7 +236,11 @@ def evaluate(
     ] = None,
     given_range: Annotated[
         str | None,
-        typer.Option("--range", help="Of samples of images: model ([-1, 1]; floats by default), unit ([0, 1]), levels (integers)."),
+        typer.Option(
+            "--range",
+            help="Of samples of images: model ([-1, 1]; floats by default), unit ([0, 1]), levels (integers). Of vectors "
+            "of your own that were standardised: model, if they are as well; in the file's units by default.",
+        ),
     ] = None,
     key: Annotated[str | None, typer.Option(help="Name of the array, where the file of samples has several.")] = None,
     model: Annotated[

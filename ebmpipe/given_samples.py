@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ebmpipe.data.prepared import to_model_space
-from ebmpipe.data.tables import csv_blocks
+from ebmpipe.data.tables import UnusableTable, arrays_in, csv_blocks, ending, opened
+from ebmpipe.data.zips import FAULTS
 from ebmpipe.spec import DataSpec
 
 #: Values all so near to a grey level, in levels, are levels.
@@ -23,11 +24,34 @@ FAR = 10.0
 KEY = "samples"
 
 
-def read_samples(path: Path, spec: DataSpec, given: str | None, key: str | None, rng: np.random.Generator) -> np.ndarray:
+def file_units(card: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Offset and scale, (d,) each, by which a value in a file of the user's own is offset + scale × value in model space.
+
+    Args:
+        card: of the data set.
+
+    Returns:
+        None where they are the same: of all but vectors of the user's own that are standardised.
+    """
+    scaling = card.get("files", {}).get("scaling")
+    if scaling is None:
+        return None
+    offset, scale = np.array(scaling["offset"]), np.array(scaling["scale"])
+    return None if (offset == 0).all() and (scale == 1).all() else (offset, scale)
+
+
+def read_samples(
+    path: Path,
+    spec: DataSpec,
+    given: str | None,
+    key: str | None,
+    rng: np.random.Generator,
+    units: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
     """The samples in ``path`` in model space, (n, *event) float64.
 
     Integers are grey levels, dequantised like the data with noise from ``rng``; floating-point numbers are in model space, unless ``given``
-    says otherwise.
+    says otherwise. Vectors of a data set that was standardised are in the units of its file, unless ``given`` is ``model``.
 
     Args:
         path: .npy, .npz or .safetensors, or .csv of vectors, one per line.
@@ -35,6 +59,7 @@ def read_samples(path: Path, spec: DataSpec, given: str | None, key: str | None,
         given: one of `RANGES`; None: as the type of the numbers says.
         key: name of the array, where the file has several; None: ``samples``, or the only one.
         rng: noise for dequantisation.
+        units: `file_units` of the data set.
 
     Raises:
         ValueError: if they cannot be read, or cannot be samples of this data set; the message says why and what to do.
@@ -43,7 +68,7 @@ def read_samples(path: Path, spec: DataSpec, given: str | None, key: str | None,
         raise ValueError(f"{path} does not exist")
     if given is not None and given not in RANGES:
         raise ValueError(f"--range {given}: choose {', '.join(RANGES)}")
-    if path.suffix == ".csv" and spec.kind == "images":
+    if ending(path) == ".csv" and spec.kind == "images":
         raise ValueError(f"{path}: a .csv holds vectors, and {spec.name} is images: give .npy, .npz or .safetensors")
     x = _array(path, key)
     if x.dtype.kind not in "iuf":
@@ -56,16 +81,27 @@ def read_samples(path: Path, spec: DataSpec, given: str | None, key: str | None,
         raise ValueError(f"{path}: {lost} of {len(x)} samples are not finite")
     if (x == x[:1]).all():
         raise ValueError(f"{path}: all {len(x)} samples are the same")
-    return _in_model_space(x, path, spec, given, rng)
+    return _in_model_space(x, path, spec, given, rng, units)
 
 
-def _in_model_space(x: np.ndarray, path: Path, spec: DataSpec, given: str | None, rng: np.random.Generator) -> np.ndarray:
+def _in_model_space(
+    x: np.ndarray,
+    path: Path,
+    spec: DataSpec,
+    given: str | None,
+    rng: np.random.Generator,
+    units: tuple[np.ndarray, np.ndarray] | None,
+) -> np.ndarray:
     """``x`` as models see it, whatever range it came in."""
     low, high = x.min(), x.max()
     if spec.levels is None:
         if given in ("unit", "levels"):
-            raise ValueError(f"--range {given} is for images; {spec.name} is {spec.kind}, whose numbers are taken as they are")
-        return x.astype(np.float64)
+            which = "taken as they are" if units is None else "in the units of its file, or with --range model as models see them"
+            raise ValueError(f"--range {given} is for images; {spec.name} is {spec.kind}, whose numbers are {which}")
+        if units is None or given == "model":
+            return x.astype(np.float64)
+        offset, scale = units
+        return np.asarray((x.astype(np.float64) - offset) / scale)
     whole = x.dtype.kind in "iu" or (given == "levels" and bool((x == np.floor(x)).all()))
     if x.dtype.kind in "iu" and given in ("model", "unit"):
         raise ValueError(f"{path} holds integers, which are grey levels: --range {given} is for floating-point numbers")
@@ -98,12 +134,14 @@ def _in_model_space(x: np.ndarray, path: Path, spec: DataSpec, given: str | None
 def _array(path: Path, key: str | None) -> np.ndarray:
     """The array of a file."""
     readers = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors, ".csv": _csv}
-    if path.suffix not in readers:
+    if ending(path) not in readers:
         raise ValueError(f"{path}: samples are read from {', '.join(readers)}; other formats may run code or are ambiguous")
     try:
-        arrays = readers[path.suffix](path)
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read as {path.suffix}: {error}") from error
+        arrays = readers[ending(path)](path)
+    except UnusableTable:
+        raise
+    except (*FAULTS, ValueError, KeyError) as error:
+        raise ValueError(f"{path} cannot be read as {ending(path)}: {error}") from error
     if key is None:
         key = KEY if KEY in arrays or len(arrays) != 1 else next(iter(arrays))
     if key not in arrays:
@@ -112,13 +150,18 @@ def _array(path: Path, key: str | None) -> np.ndarray:
 
 
 def _npy(path: Path) -> dict[str, np.ndarray]:
-    with path.open("rb") as file:
-        return {KEY: np.lib.format.read_array(file, allow_pickle=False)}
+    return {KEY: _whole(path, None)}
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
-    with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as content:
-        return {name: content[name] for name in content.files}
+    return {name: _whole(path, name) for name in arrays_in(path)}
+
+
+def _whole(path: Path, name: str | None) -> np.ndarray:
+    """One array of numpy's, once its header has been held against what the file can hold."""
+    with opened(path, name) as (file, *_):
+        file.seek(0)
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+import re
 import socket
 import sys
 import time
@@ -141,6 +142,14 @@ class RunFolder:
             (self / name).unlink()
         return [*(["run.json"] if ledger is None else []), *removed]
 
+    def command(self, name: str) -> str:
+        """The command that writes one of its `FILES`, in words."""
+        stage = next((stage for stage, files in FILES.items() if name in files), STAGES[0])
+        dataset, label, seed = self.path.parts[-3:] if len(self.path.parts) > 2 else ("", "", "")
+        method = " --method …" if stage == "train" else ""
+        known = f" --dataset {dataset} --label {label} --seed {seed[4:]}{method}" if re.fullmatch(r"seed\d+", seed) else ""
+        return f"`ebmpipe {stage.replace('_', '-')}{known}`"
+
     def verified(self, name: str) -> Path:
         """The path of a file whose bytes are those recorded.
 
@@ -150,9 +159,9 @@ class RunFolder:
         path = self / name
         recorded = self.ledger["files"].get(name)
         if recorded is None:
-            raise CorruptFile(f"{path} is not in the ledger {self / 'run.json'}: run the stage that writes it")
+            raise CorruptFile(f"{path} is not in the ledger {self / 'run.json'}: run {self.command(name)}, which writes it")
         if not path.exists():
-            raise CorruptFile(f"{path} is missing although the ledger lists it: run the stage that writes it again")
+            raise CorruptFile(f"{path} is missing although the ledger lists it: run {self.command(name)} again, which writes it")
         if sha256(path) != recorded:
             raise CorruptFile(f"{path} was altered after it was written: its SHA-256 is not the ledger's; {REMEDY}")
         return path

@@ -13,7 +13,7 @@ from ebmpipe.data.prepared import Prepared
 from ebmpipe.evaluation import chosen_metrics, evaluation_of, measured, to_json
 from ebmpipe.files import sha256, write_json
 from ebmpipe.given_models import Base, GivenModel, read_model
-from ebmpipe.given_samples import read_samples
+from ebmpipe.given_samples import file_units, read_samples
 from ebmpipe.metrics.base import Measurement, Metric, SampleMetric
 from ebmpipe.optimisation import Diverged
 from ebmpipe.planning import OF_LONG_RUNS
@@ -24,6 +24,12 @@ from ebmpipe.seeding import numpy_generator
 
 #: What the samples of a file are called as a source.
 GIVEN = "given"
+#: In which units samples were taken to be, where the data set's own are not those of its file.
+TAKEN = {
+    "file": "the samples were taken to be in the units of the data set's file, and mapped by the offset and scale on its card; "
+    "--range model takes them as they are",
+    "model": "the samples were taken as they are, standardised like the data",
+}
 
 
 def score(
@@ -69,7 +75,8 @@ def score(
     find(dataset, results / "data" / dataset)
     device = choose_device(device)
     data = Prepared(results / "data" / dataset, dataset)
-    drawn = None if samples is None else read_samples(samples, data.spec, given_range, key, numpy_generator(seed, "evaluation", GIVEN))
+    rng, units = numpy_generator(seed, "evaluation", GIVEN), file_units(data.card)
+    drawn = None if samples is None else read_samples(samples, data.spec, given_range, key, rng, units)
     trained = None if model is None else read_model(model, data, network, base, device)
     known = Scored({}, GIVEN) if trained is None else trained.scored
     scored = replace(known, samples={} if drawn is None else {GIVEN: drawn}, source=GIVEN, seed=seed)
@@ -81,6 +88,8 @@ def score(
     about: dict[str, Any] = {"dataset": dataset, "data_sha256": data.card["data_sha256"], "seed": seed}
     if samples is not None and drawn is not None:
         about["samples"] = {"file": samples.name, "sha256": sha256(samples), "n": len(drawn), "range": given_range, "key": key}
+        if units is not None:
+            about["samples"]["units"] = "model" if given_range == "model" else "file"
     if trained is not None:
         about["model"] = trained.about
     target = (out or results / "external" / name_of(samples, trained)) / "metrics.json"
@@ -109,5 +118,7 @@ def table(rows: list[Measurement], about: Mapping[str, Any]) -> str:
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     protocols = dict.fromkeys(row.protocol for row in rows if row.protocol)
+    units = about.get("samples", {}).get("units")
+    taken = [] if units is None else [TAKEN[units]]
     unsigned = ["the model's folder has no run.json: its files were checked against nothing"]
-    return "\n".join([*lines, *protocols, *unsigned * (not about.get("model", {}).get("checked_against_ledger", True))])
+    return "\n".join([*lines, *protocols, *taken, *unsigned * (not about.get("model", {}).get("checked_against_ledger", True))])

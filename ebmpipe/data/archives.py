@@ -14,6 +14,10 @@ from ebmpipe.data.fetching import UnusableRawData
 
 #: Bytes that an archive may hold beside the members that are wanted: headers, padding, a note or two.
 BESIDE = 2**24
+#: Reads beyond the end of an archive that are taken for its reader's way to notice it.
+PATIENCE = 100
+#: Bytes that are unpacked at once of what follows the last member.
+CHUNK = 2**20
 
 
 class Limited:
@@ -25,15 +29,19 @@ class Limited:
     """
 
     def __init__(self, stream: IO[bytes], limit: int) -> None:
-        self.stream, self.limit, self.left = stream, limit, limit
+        self.stream, self.limit, self.left, self.barren = stream, limit, limit, 0
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes.
 
         Raises:
             UnusableRawData: if there are more than the limit.
+            EOFError: if more is asked for again and again beyond the end, as tarfile does in a header of a sparse member that is cut off.
         """
         content = self.stream.read(min(size, self.left + 1))
+        self.barren += not content
+        if self.barren > PATIENCE:
+            raise EOFError("it ends within a header")
         self.left -= len(content)
         if self.left < 0:
             raise UnusableRawData(f"it unpacks to more than the {self.limit} bytes that it may")
@@ -63,7 +71,13 @@ def readable(source: str) -> Iterator[None]:
         yield
     except UnusableRawData as error:
         raise UnusableRawData(f"{source} is no archive to be trusted: {error}") from error
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        zlib.error,
+        tarfile.TarError,
+    ) as error:  # of headers that are no numbers, tarfile says ValueError
         raise UnusableRawData(f"{source} cannot be unpacked ({error})") from error
 
 
@@ -81,7 +95,8 @@ def members(path: Path, limits: Mapping[str, int]) -> Iterator[tuple[str, bytes]
     lacking, limit = set(limits), sum(limits.values()) + BESIDE
     with readable(str(path)), gzip.open(path) as stream:
         # A stream that can do nothing but be read is all that tarfile needs here; there is nothing to close.
-        archive = tarfile.open(fileobj=cast(IO[bytes], Limited(cast(IO[bytes], stream), limit)), mode="r|")  # noqa: SIM115
+        limited = Limited(cast(IO[bytes], stream), limit)
+        archive = tarfile.open(fileobj=cast(IO[bytes], limited), mode="r|")  # noqa: SIM115
         for member in archive:
             if reason := refusal(member, limits):
                 raise UnusableRawData(reason)
@@ -98,3 +113,5 @@ def members(path: Path, limits: Mapping[str, int]) -> Iterator[tuple[str, bytes]
             yield member.name, content
         if lacking:
             raise UnusableRawData(f"it has no member {', '.join(sorted(lacking))}")
+        while limited.read(CHUNK):
+            pass  # the checksum of all that was unpacked stands at the very end

@@ -43,7 +43,10 @@ def sizes_of(files: Mapping[str, Any], total: int) -> dict[str, int]:
     for split in SPLITS:
         if sizes[split] < FEWEST:
             whole = f"{total} examples come to {', '.join(f'{sizes[one]} {one}' for one in SPLITS)}"
-            raise UnusableFiles(f"{files['path']}: {whole}, and each split needs {FEWEST}")
+            remedy = (
+                f"say `test: {FEWEST}, validation: {FEWEST}`" if total >= len(SPLITS) * FEWEST else f"give {len(SPLITS) * FEWEST} or more"
+            )
+            raise UnusableFiles(f"{files['path']}: {whole}, and each split needs {FEWEST}: {remedy}")
     return {split: sizes[split] for split in SPLITS}
 
 

@@ -12,7 +12,7 @@ from ebmpipe.data.own_images import OwnImages, samples
 from ebmpipe.data.own_vectors import OwnVectors
 from ebmpipe.data.prepared import UnusableData, read_card
 from ebmpipe.data.tables import SUFFIXES as TABLES
-from ebmpipe.data.tables import UnusableTable
+from ebmpipe.data.tables import UnusableTable, ending
 
 
 def own(name: str, files: Mapping[str, Any]) -> type[OwnData]:
@@ -30,8 +30,8 @@ def own(name: str, files: Mapping[str, Any]) -> type[OwnData]:
     base: type[OwnImages | OwnVectors] = OwnImages if path.is_dir() else OwnVectors
     if not path.exists():
         raise UnusableFiles(f"{path} does not exist")
-    if base is OwnVectors and path.suffix not in TABLES:
-        if path.suffix.lower() in SUFFIXES:
+    if base is OwnVectors and ending(path) not in TABLES:
+        if ending(path) in SUFFIXES:
             raise UnusableFiles(f"{path} is one image: name the folder that holds all of them")
         raise UnusableFiles(f"{path} is neither a folder of images nor vectors in {', '.join(TABLES)}; unpack it if it is an archive")
     try:

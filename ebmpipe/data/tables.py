@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from math import prod
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
 
+from ebmpipe.data.zips import FAULTS
+
 #: The files that are taken for vectors.
 SUFFIXES = (".npy", ".npz", ".csv")
 #: Rows that are in memory at once.
 ROWS = 2**14
+#: How the header of each version of .npy is read. 3.0 differs from 2.0 in how names of fields are written, and none here has any.
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+    (3, 0): np.lib.format.read_array_header_2_0,
+}
+#: What other tables have in place of commas.
+MARKS = {";": "semicolons", "\t": "tabs", " ": "spaces"}
+#: What else a header that is no header raises: it is parsed as a literal of Python.
+NO_HEADER = (ValueError, SyntaxError, TokenError, TypeError, RecursionError, MemoryError)
 
 
 class UnusableTable(ValueError):
     """A file that vectors cannot be read from; the message names it and says why."""
+
+
+def ending(path: Path) -> str:
+    """How the name of a file ends, in lower case."""
+    return path.suffix.lower()
 
 
 @dataclass(frozen=True)
@@ -45,7 +63,7 @@ class Table:
         Raises:
             UnusableTable: if a value is no finite number, or the file is not what it was when it was looked at.
         """
-        found = csv_blocks(self.path) if self.path.suffix == ".csv" else array_blocks(self.path, self.array)
+        found = csv_blocks(self.path) if ending(self.path) == ".csv" else array_blocks(self.path, self.array)
         first = 0
         for block in found:
             if block.shape[1:] != (self.columns,):
@@ -71,31 +89,42 @@ def table(path: Path, array: str | None = None) -> Table:
     Raises:
         UnusableTable: if it does not hold rows of integers or real numbers.
     """
-    if path.suffix not in SUFFIXES:
+    if ending(path) not in SUFFIXES:
         raise UnusableTable(f"{path}: vectors are read from {', '.join(SUFFIXES)}; other formats may run code or are ambiguous")
-    if array is not None and path.suffix != ".npz":
+    if array is not None and ending(path) != ".npz":
         raise UnusableTable(f"{path} has no named arrays: `array` is for .npz")
-    if path.suffix == ".csv":
+    if ending(path) == ".csv":
         rows, columns = csv_size(path)
         return Table(path, None, rows, columns)
-    if path.suffix == ".npz":
+    if ending(path) == ".npz":
         array = named(path, array)
-    with member(path, array) as file:
-        shape, _, dtype = header(file, path)
+    with opened(path, array) as (_, shape, _, dtype):
+        pass
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise UnusableTable(f"{path} holds {dtype}: vectors are integers or real numbers of at most 64 bits")
     if len(shape) != 2:
         raise UnusableTable(f"{path} has shape {shape}: vectors are the rows of a table, (examples, coordinates)")
+    if min(shape) < 1:
+        raise UnusableTable(f"{path} has shape {shape}: it holds no number")
     return Table(path, array, *shape)
+
+
+def arrays_in(path: Path) -> list[str]:
+    """The names of the arrays of an .npz.
+
+    Raises:
+        UnusableTable: if it is none.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    except (*FAULTS, ValueError) as error:
+        raise unreadable(path, error) from error
 
 
 def named(path: Path, array: str | None) -> str:
     """The name of the array of an .npz: the one asked for, or the only one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UnusableTable(f"{path} cannot be read as .npz: {error}") from error
+    names = arrays_in(path)
     if array is None and len(names) == 1:
         return names[0]
     if array not in names:
@@ -103,39 +132,59 @@ def named(path: Path, array: str | None) -> str:
     return array
 
 
-def member(path: Path, array: str | None) -> IO[bytes]:
-    """The bytes of an .npy, in a file of its own or in an .npz."""
+def unreadable(path: Path, error: BaseException) -> UnusableTable:
+    """The error that says that a file cannot be read."""
+    return UnusableTable(f"{path} cannot be read as {ending(path)}: {error or type(error).__name__}")
+
+
+@contextmanager
+def opened(path: Path, array: str | None) -> Iterator[tuple[IO[bytes], tuple[int, ...], bool, np.dtype[Any]]]:
+    """An .npy, in a file of its own or as ``array`` in an .npz, behind its header; its shape, whether columns come first, and its type.
+
+    The header is believed in no more than the file can hold, before anybody sets memory aside for it.
+
+    Raises:
+        UnusableTable: if it cannot be read, or announces more than is there.
+    """
     try:
         if array is None:
-            return path.open("rb")
-        with zipfile.ZipFile(path) as archive:
-            return archive.open(f"{array}.npy")
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UnusableTable(f"{path} cannot be read as {path.suffix}: {error}") from error
+            file, size = path.open("rb"), path.stat().st_size
+        else:
+            with zipfile.ZipFile(path) as archive:
+                file, size = archive.open(f"{array}.npy"), archive.getinfo(f"{array}.npy").file_size  # type: ignore[assignment]
+    except (*FAULTS, ValueError, KeyError) as error:
+        raise unreadable(path, error) from error
+    with file:
+        shape, by_column, dtype = header(file, path)
+        if not dtype.hasobject and prod(shape) * dtype.itemsize > size - file.tell():
+            raise UnusableTable(f"{path} ends before all of its {shape[0] if shape else 1} rows have come")
+        yield file, shape, by_column, dtype
 
 
 def header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether columns come first, and type of the array that follows."""
     try:
         version = np.lib.format.read_magic(file)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-        shape, by_column, dtype = read(file)
-    except (ValueError, SyntaxError, TokenError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise UnusableTable(f"{path} cannot be read as {path.suffix}: {error}") from error
+        if version not in HEADERS:
+            raise ValueError(f"version {version[0]}.{version[1]} of the format is unknown")
+        shape, by_column, dtype = HEADERS[version](file)
+        if min(shape, default=0) < 0:
+            raise ValueError(f"its shape is {shape}")
+    except (*FAULTS, *NO_HEADER) as error:
+        raise unreadable(path, error) from error
     return shape, by_column, dtype
 
 
 def array_blocks(path: Path, array: str | None) -> Iterator[np.ndarray]:
     """The rows of an .npy or of one array of an .npz. What is stored by columns is in memory as a whole."""
-    with member(path, array) as file:
-        (rows, columns), by_column, dtype = header(file, path)
+    with opened(path, array) as (file, (rows, columns), by_column, dtype):
         step = rows if by_column else ROWS
         for first in range(0, rows, step):
             count = min(step, rows - first) * columns
             try:
                 content = file.read(count * dtype.itemsize)
-            except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-                raise UnusableTable(f"{path} cannot be read as {path.suffix}: {error}") from error
+            except FAULTS as error:
+                raise unreadable(path, error) from error
             if len(content) != count * dtype.itemsize:
                 raise UnusableTable(f"{path} ends before all of its {rows} rows have come")
             values = np.frombuffer(content, dtype).reshape((-1, columns), order="F" if by_column else "C")
@@ -143,17 +192,18 @@ def array_blocks(path: Path, array: str | None) -> Iterator[np.ndarray]:
                 yield values[begin : begin + ROWS].astype(np.float64)
 
 
-def numbers(line: str) -> list[float] | None:
-    """The numbers of a line with commas between, None if any cell is none."""
+def is_number(text: str) -> bool:
+    """Whether a cell is a number, in whatever way Python writes them."""
     try:
-        return [float(cell) for cell in line.split(",")]
+        float(text)
     except ValueError:
-        return None
+        return False
+    return True
 
 
 def headed(line: str) -> bool:
     """Whether a line heads the columns: no cell of it is a number."""
-    return all(numbers(cell) is None for cell in line.split(","))
+    return not any(is_number(cell) for cell in line.split(","))
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
@@ -202,12 +252,17 @@ def csv_blocks(path: Path) -> Iterator[np.ndarray]:
 
 
 def fault(path: Path, block: list[tuple[int, str]], columns: int) -> str:
-    """What is wrong with the first bad line of a block."""
+    """What is wrong with the first bad line of a block, in one line."""
     for place, line in block:
-        cells = line.strip().split(",")
-        wrong = next((cell.strip() for cell in cells if numbers(cell) is None), None)
+        cells = line.strip("\r\n ").split(",")
+        # Python takes 1_0 for ten; a table does not.
+        wrong = next((cell.strip(" ") for cell in cells if not is_number(cell) or "_" in cell or not cell.isascii()), None)
         if wrong is not None:
-            return f"{path}, line {place}: {wrong!r} is no number" if wrong else f"{path}, line {place}: a cell is empty"
+            if mark := next((mark for mark in MARKS if mark in wrong and all(map(is_number, wrong.split(mark)))), None):
+                return (
+                    f"{path}, line {place}: {wrong!r} are several numbers with {MARKS[mark]} between: give commas, and points in decimals"
+                )
+            return f"{path}, line {place}: {wrong!r} is no number" if wrong.strip() else f"{path}, line {place}: a cell is empty"
         if len(cells) != columns:
             return f"{path}, line {place} has {len(cells)} numbers, and the first has {columns}"
     return f"{path} cannot be read as .csv"

@@ -99,13 +99,49 @@ Damage = Callable[[bytes], bytes]
         lambda content: b"<html>not found</html>",
         lambda content: content[: len(content) // 2],
         lambda content: content[:-20] + b"\xff" * 12 + content[-8:],
+        lambda content: content[:-3],
+        lambda content: content[:-8],
+        lambda content: content[:-8] + b"\0" * 8,
         lambda content: gzip.compress(b"no tar archive" * 100),
         lambda content: gzip.compress(gzip.decompress(content)[:1600]),
     ],
-    ids=["empty", "web page", "cut off", "altered", "no archive", "cut off within"],
+    ids=[
+        "empty",
+        "web page",
+        "cut off",
+        "altered",
+        "cut off in its checksum",
+        "without checksum",
+        "wrong checksum",
+        "no archive",
+        "cut off within",
+    ],
 )
 def test_damaged_archives_are_one_error(tmp_path: Path, damage: Damage) -> None:
     path = packed(tmp_path / "x.tar.gz", SOUND)
     path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UnusableRawData, match=r"x.tar.gz (cannot be unpacked|is no archive to be trusted)"):
+        list(members(path, WANTED))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"GNU.sparse.map": "abc", "GNU.sparse.size": "1"},
+        {"GNU.sparse.size": "abc"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"},
+        {"size": "abc"},
+    ],
+)
+def test_headers_that_say_nonsense_are_one_error(tmp_path: Path, headers: dict[str, str]) -> None:
+    """The third is of a sparse member, whose map would begin its content; there, it is cut off, and tarfile asks for more without end."""
+    info, content = member("set/b", b"B" * 90)
+    info.pax_headers = headers
+    path = packed(tmp_path / "x.tar.gz", [*SOUND[:2], (info, content), SOUND[3]])
+    with pytest.raises(UnusableRawData, match=r"x.tar.gz (cannot be unpacked|is no archive to be trusted)"):
+        list(members(path, WANTED))
+    head = tarfile.TarInfo("set/b")
+    head.pax_headers, head.size = headers, 10**6
+    path.write_bytes(gzip.compress(head.tobuf(tarfile.PAX_FORMAT) + b"9" * 512))
     with pytest.raises(UnusableRawData, match=r"x.tar.gz (cannot be unpacked|is no archive to be trusted)"):
         list(members(path, WANTED))

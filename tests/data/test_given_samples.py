@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ebmpipe.given_samples import read_samples
+from ebmpipe.given_samples import file_units, read_samples
 from ebmpipe.spec import DataSpec
 
 PICTURES = DataSpec("digits", "images", (1, 8, 8), 0.0, 1.0, 17, 10, None, Path())
@@ -150,7 +150,7 @@ def test_files_that_do_not_say_what_is_meant(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not exist"):
         read(tmp_path / "y.npz")
     (tmp_path / "x.csv").write_text("1,2\n3\n")
-    with pytest.raises(ValueError, match=r"cannot be read as \.csv"):
+    with pytest.raises(ValueError, match=r"x\.csv, line 2 has 1 numbers, and the first has 2"):
         read(tmp_path / "x.csv", PLANE)
     with pytest.raises(ValueError, match=r"a \.csv holds vectors, and digits is images"):
         read(tmp_path / "x.csv")
@@ -164,3 +164,27 @@ def test_levels_as_floating_point_numbers_are_no_dequantised_images(tmp_path, gi
     np.save(tmp_path / "x.npy", unit if given else 2 * unit - 1)
     with pytest.raises(ValueError, match=r"holds grey levels as floating-point numbers.*give integers from 0 to 16"):
         read_samples(tmp_path / "x.npy", spec, given, None, np.random.default_rng(1))
+
+
+def test_samples_of_standardised_data_are_in_the_files_units(tmp_path: Path) -> None:
+    mine = DataSpec("mine", "vectors", (2,), 0.0, 1.0, None, None, None, tmp_path)
+    units = file_units({"files": {"scaling": {"offset": [5.0, -7.0], "scale": [2.0, 0.5]}}})
+    path, rng = npy(tmp_path, np.array([5, -7]) + POINTS * [2, 0.5]), np.random.default_rng(0)
+    np.testing.assert_allclose(read_samples(path, mine, None, None, rng, units), POINTS, atol=1e-14)
+    np.testing.assert_array_equal(read_samples(path, mine, "model", None, rng, units), np.load(path))
+    with pytest.raises(ValueError, match="--range unit is for images; mine is vectors, whose numbers are in the units of its file"):
+        read_samples(path, mine, "unit", None, rng, units)
+    assert file_units({}) is None and file_units({"files": {"scaling": {"offset": [0.0], "scale": [1.0]}}}) is None
+
+
+def test_encrypted_archives_and_headers_that_claim_too_much_are_one_line(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", POINTS)
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    content[6] = content[content.index(b"PK\x01\x02") + 8] = 1
+    (tmp_path / "x.npz").write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"x\.npz cannot be read as \.npz: .*encrypted"):
+        read(tmp_path / "x.npz", PLANE)
+    content = npy(tmp_path, POINTS).read_bytes()
+    (tmp_path / "x.npy").write_bytes(content.replace(b"(20, 2), }" + b" " * 12, b"(20000000000000, 2), }"))
+    with pytest.raises(ValueError, match=r"x\.npy ends before all of its 20000000000000 rows have come"):
+        read(tmp_path / "x.npy", PLANE)

@@ -17,6 +17,7 @@ from ebmpipe.data import tables
 from ebmpipe.data.base import SPLITS
 from ebmpipe.data.own import UnusableFiles
 from ebmpipe.data.own_files import own
+from ebmpipe.data.own_vectors import digests, once
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.data.tables import UnusableTable, table
 from ebmpipe.preparing import prepare
@@ -106,7 +107,8 @@ def test_blocks_of_any_size_give_the_same_data(
 def test_integers_and_other_numbers_of_columns(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     for columns, dtype in ((1, np.int16), (2, np.uint8), (31, np.float32)):
-        np.save(tmp_path / "x.npy", rng.integers(0, 100, (200, columns)).astype(dtype))
+        column = rng.permutation(200)[:, None]
+        np.save(tmp_path / "x.npy", np.hstack([column, rng.integers(0, 100, (200, columns - 1))]).astype(dtype))
         assert prepared(tmp_path / "x.npy", tmp_path / "out").spec.shape == (columns,)
 
 
@@ -128,6 +130,29 @@ def lines(*more: str) -> bytes:
 
 
 X = np.random.default_rng(0).normal(size=(60, 2))
+
+
+def claiming(rows: int) -> bytes:
+    """An .npy of 60 rows whose header says otherwise."""
+    head, said = npy(X)[:128], f"({rows}, 2), }}".encode()
+    begin = head.index(b"(60")
+    return head[:begin] + said + b" " * (127 - begin - len(said)) + b"\n" + npy(X)[128:]
+
+
+def zipped(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x.npy", content)
+    return file.getvalue()
+
+
+def flagged(content: bytes, local: int, central: int, value: int) -> bytes:
+    """A zip of one member, with ``value`` at a place of its header there and in the table of contents."""
+    changed, table = bytearray(content), content.index(b"PK\x01\x02")
+    changed[local], changed[table + central] = value, value
+    return bytes(changed)
+
+
 OBJECTS = np.array([{"a": 1}] * 60, dtype=object)
 WRONG: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "text": ("x.csv", lines("1,two"), {}, r"x.csv, line 61: 'two' is no number"),
@@ -135,7 +160,25 @@ WRONG: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "ragged": ("x.csv", lines("1,2,3"), {}, r"x.csv, line 61 has 3 numbers, and the first has 2"),
     "NaN": ("x.csv", lines("1,nan"), {}, r"x.csv: row 61 of the numbers has one that is not finite"),
     "infinite": ("x.npy", npy(np.vstack([X, [[np.inf, 0]]])), {}, r"x.npy: row 61 of the numbers has one that is not finite"),
-    "semicolons": ("x.csv", lines().replace(b",", b";"), {}, r"x.csv, line 2: '.*' is no number"),
+    "semicolons": ("x.csv", lines().replace(b",", b";"), {}, r"x.csv, line 2: '.*' are several numbers with semicolons between"),
+    "tabs": ("x.csv", lines().replace(b",", b"\t"), {}, r"x.csv, line 2: '.*' are several numbers with tabs between: give commas"),
+    "decimal commas": (
+        "x.csv",
+        lines().replace(b",", b";").replace(b".", b","),
+        {},
+        r"x.csv, line 1: '.*' are several numbers with semicolons",
+    ),
+    "underscores": ("x.csv", lines("1,1_0"), {}, r"x.csv, line 61: '1_0' is no number"),
+    "no columns": ("x.npy", npy(np.zeros((100, 0))), {}, r"x.npy has shape \(100, 0\): it holds no number"),
+    "no rows": ("x.npy", npy(np.zeros((0, 3))), {}, r"x.npy has shape \(0, 3\): it holds no number"),
+    "a rank of nothing": ("x.npy", npy(X)[:10] + b"(" * 118 + npy(X)[128:], {}, r"x.npy cannot be read as .npy"),
+    "a version to come": ("x.npy", npy(X).replace(b"NUMPY\x01", b"NUMPY\x09"), {}, r"x.npy .*version 9.0 of the format is unknown"),
+    "more rows than there are": ("x.npy", claiming(10**13), {}, r"x.npy ends before all of its 10000000000000 rows have come"),
+    "more rows than there are in an .npz": ("x.npz", zipped(claiming(10**13)), {}, r"x.npz ends before all of its 10000000000000 rows"),
+    "fewer than none": ("x.npy", claiming(-60), {}, r"x.npy cannot be read as .npy: its shape is \(-60, 2\)"),
+    "encrypted": ("x.npz", flagged(npz(x=X), 6, 8, 1), {}, r"x.npz cannot be read as .npz: .*encrypted"),
+    "an unknown compression": ("x.npz", flagged(npz(x=X), 8, 10, 77), {}, r"x.npz cannot be read as .npz: .*compression"),
+    "lzma that is none": ("x.npz", flagged(npz(x=X), 8, 10, 14), {}, r"x.npz cannot be read as .npz"),
     "no lines": ("x.csv", b"a,b\n\n", {}, r"x.csv holds no line of numbers"),
     "no text": ("x.csv", b"\xff\xfe\x00", {}, r"x.csv cannot be read as .csv"),
     "objects": ("x.npy", npy(OBJECTS), {}, r"x.npy holds object: vectors are integers or real numbers"),
@@ -151,7 +194,19 @@ WRONG: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "no .npy": ("x.npy", b"hello", {}, r"x.npy cannot be read as .npy"),
     "no .npz": ("x.npz", b"hello", {}, r"x.npz cannot be read as .npz"),
     "a damaged .npz": ("x.npz", npz(x=X).replace(X.tobytes()[:8], b"\0" * 8), {}, r"x.npz cannot be read as .npz"),
-    "too few": ("x.npy", npy(X[:40]), {}, r"x.npy: 40 examples come to 32 train, 4 validation, 4 test, and each split needs 10"),
+    "too few": (
+        "x.npy",
+        npy(X[:40]),
+        {},
+        r"x.npy: 40 examples come to 32 train, 4 validation, 4 test, and each split needs 10: say `test: 10, validation: 10`",
+    ),
+    "far too few": ("x.npy", npy(X[:20]), {}, r"20 examples come to 0 train, 10 validation, 10 test, .*: give 30 or more"),
+    "copies": (
+        "x.npy",
+        npy(np.vstack([X[:15]] * 2 + [X[15:30]])),
+        {},
+        r"only 15 of 45 rows are there once, too few to hold out 20: remove",
+    ),
     "a constant": ("x.npy", npy(np.hstack([X, np.full((60, 1), 7.0)])), {}, r"column 3 is always 7; leave it out"),
     "too large": ("x.npy", npy(X * 1e300), {}, r"x.npy has values beyond ±1e\+100"),
     "too large as they are": ("x.npy", npy(X * 1e60), {"scaling": "none"}, r"x.npy has values beyond what 32 bits hold"),
@@ -169,6 +224,44 @@ def test_what_is_wrong_with_a_file_is_named_in_one_line(case: str, tmp_path: Pat
     with pytest.raises(ValueError, match=told) as caught:
         prepare("mine", tmp_path / "out", own=files(tmp_path / name, **settings))
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_copies_of_a_row_are_all_in_training(tmp_path: Path) -> None:
+    """Some rows are there twice or three times, with zeros of both signs; what is held out is there once."""
+    distinct = np.random.default_rng(3).normal(size=(400, 3))
+    distinct[:5, 0] = 0
+    twins = distinct[np.r_[:5, 100:150]]
+    twins[:5, 0] = -0.0
+    x = np.vstack([distinct, twins, distinct[:3]])
+    np.save(tmp_path / "x.npy", x)
+    data = prepared(tmp_path / "x.npy", tmp_path / "out", scaling="none", validation=150, test=150)
+    assert data.card["files"]["copies"] == len(twins) + 3
+    there = {split: [tuple(row) for row in data.split(split).tolist()] for split in SPLITS}
+    for split in ("validation", "test"):
+        others = [row for one in SPLITS if one != split for row in there[one]]
+        assert len(set(there[split])) == 150 and not set(there[split]) & set(others)
+    assert len(set(there["train"])) == 158 - 58 and sorted(row for rows in there.values() for row in rows) == sorted(
+        map(tuple, x.astype(np.float32).tolist())
+    )
+
+
+def test_digests_tell_rows_apart() -> None:
+    """A grid of small integers, where sums and weak mixtures of coordinates collide; zeros of both signs are equal, however rows lie."""
+    grid = np.stack(np.meshgrid(*[np.arange(-20.0, 20)] * 3), -1).reshape(-1, 3)
+    alone, copies = once(digests(grid))
+    assert alone.all() and copies == 0
+    np.testing.assert_array_equal(digests(grid), digests(np.asfortranarray(np.where(grid == 0, -0.0, grid))))
+
+
+def test_endings_may_be_capitals_and_headers_of_version_3(reference: Prepared, gaussian: np.ndarray, tmp_path: Path) -> None:
+    WRITERS["x.csv"](tmp_path / "X.CSV", gaussian)
+    (tmp_path / "X.NPY").write_bytes(npy(gaussian))
+    (tmp_path / "X.Npz").write_bytes(npz(x=gaussian))
+    with (tmp_path / "x.npy").open("wb") as file:
+        np.lib.format.write_array(file, gaussian, version=(2, 0))
+    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes().replace(b"NUMPY\x02", b"NUMPY\x03"))
+    for name in ("X.CSV", "X.NPY", "X.Npz", "x.npy"):
+        assert prepared(tmp_path / name, tmp_path / f"out_{name}").card["data_sha256"] == reference.card["data_sha256"]
 
 
 def test_several_arrays_are_told_apart(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_own_data_are_planned_by_their_kind(place: Path) -> None:
     assert planned.features("faces") == ["lenet"] and planned.features("table") == []
     assert planned.run_settings(Run("faces", "pcd", 0))["network"]["name"] == "conv"
     assert planned.sampling_settings("faces")["n"] == 10
-    assert planned.run_settings(Run("table", "pcd", 0))["revisions"]["data:table"] == 1
+    assert planned.run_settings(Run("table", "pcd", 0))["revisions"]["data:table"] == 2
     assert planned.own_datasets == ["faces", "table"] and planned.own_settings("faces")["labels"] is None
     assert "path" not in planned.own_settings("faces")
     checked = {(one.dataset, one.label): one for one in check_runs(planned)}
@@ -150,17 +150,43 @@ def test_a_run_by_hand(name: str, results: Path) -> None:
     run = ["--dataset", name, "--label", "pcd"]
     said = call(results, "train", *run, "--method", "pcd", "--gradient-evaluations", "4000", "--network", network, "--settings", settings)
     assert "finished at step" in said and (results / f"runs/{name}/pcd/seed0/picture.png").is_file()
+    early = CliRunner().invoke(app, ["evaluate", *run, "--results", str(results)])
+    assert f"`ebmpipe sample --dataset {name} --label pcd --seed 0`" in str(early.exception)
     call(results, "sample", *run, "--settings", json.dumps({"n": 10, "steps": 3}))
-    metrics = ["annealing", "mmd", "energy_distance"]
+    call(results, "long-run", *run, "--settings", json.dumps({"chains": 8, "steps": 60, "adaptation_steps": 10, "draws": 20}))
+    metrics = ["annealing", "mmd", "energy_distance", "mixing"]
     call(results, "evaluate", *run, "--settings", json.dumps({"metrics": metrics, "features": [], "partition": quick}))
     rows = json.loads((results / f"runs/{name}/pcd/seed0/metrics.json").read_text())["rows"]
-    assert {"log_z", "mmd", "energy_distance"} <= {row["metric"] for row in rows if row["status"] == "ok"}
+    found = {row["metric"] for row in rows if row["status"] == "ok"}
+    assert {"log_z", "mmd", "energy_distance"} <= found and any(metric.startswith("rhat") for metric in found)
     folder = RunFolder.of(results, name, "pcd", 0)
-    assert folder.config.network is not None and folder.config.revisions[f"data:{name}"] == 1
+    assert folder.config.network is not None and folder.config.revisions[f"data:{name}"] == {"faces": 1, "table": 2}[name]
     np.save(results / "drawn.npy", np.random.default_rng(0).normal(size=(20, *Prepared(results / "data" / name).spec.shape)))
     out = call(results, "evaluate", "--dataset", name, "--samples", str(results / "drawn.npy"), "--range", "model",
                "--settings", json.dumps({"metrics": ["mmd"], "features": []}))  # fmt: skip
     assert "mmd" in out
+
+
+def test_given_samples_are_in_the_units_of_the_file(results: Path, place: Path) -> None:
+    """The file scored as samples of itself is near the data, and gets what its standardised self gets; unmapped, it would be far off."""
+    x = np.loadtxt(place / "table.csv", delimiter=",") * [1, 10, 100, 1e3, 1e4] + [5, -50, 500, 0, 1e5]
+    np.savetxt(results / "x.csv", x, delimiter=",", fmt="%.17g")
+    call(results, "prepare", "--dataset", "wide", "--files", str(results / "x.csv"), "--settings", '{"validation": 10, "test": 10}')
+    scaling = Prepared(results / "data/wide").card["files"]["scaling"]
+    found = {}
+    for name, values, more in (
+        ("file", x, ()),
+        ("model", (x - scaling["offset"]) / scaling["scale"], ("--range", "model")),
+        ("unmapped", x, ("--range", "model")),
+    ):
+        np.save(results / f"{name}.npy", values)
+        said = call(results, "evaluate", "--dataset", "wide", "--samples", str(results / f"{name}.npy"), *more,
+                    "--settings", json.dumps({"metrics": ["energy_distance"]}))  # fmt: skip
+        assert ("in the units of the data set's file" in said) == (not more) and ("standardised like the data" in said) == bool(more)
+        content = json.loads((results / f"external/{name}/metrics.json").read_text())
+        assert content["samples"]["units"] == ("model" if more else "file")
+        found[name] = next(row["value"] for row in content["rows"] if row["metric"] == "energy_distance")
+    assert found["file"] == pytest.approx(found["model"], abs=1e-9) and abs(found["file"]) < 0.5 and found["unmapped"] > 100
 
 
 def test_they_are_listed_verified_and_repaired(results: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
