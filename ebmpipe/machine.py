@@ -18,7 +18,7 @@ from ebmpipe.provenance import commit, versions
 from ebmpipe.writable import writable
 
 #: Distributions that are imported by another name.
-MODULES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
+MODULES = {"scikit-learn": "sklearn", "pyyaml": "yaml", "pillow": "PIL", "arviz-stats": "arviz_stats"}
 #: What the extras of pyproject.toml are for; a part that is missing from ``dev`` hinders nobody who only runs things.
 EXTRAS = {"": "software", "workflow": "software of the workflow", "dev": "software of developers"}
 #: GB below which a disk is as good as full.
