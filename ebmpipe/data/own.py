@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -75,13 +76,13 @@ class OwnData(DataSet):
         return f"your own, in {cls.path()}" if cls.path().exists() else f"your own; {cls.path()} is not there any more"
 
     @classmethod
+    @abstractmethod
     def listing(cls) -> Listing:
         """The files that it is made of.
 
         Raises:
             UnusableFiles: if there are none.
         """
-        raise NotImplementedError
 
     @classmethod
     def fingerprint(cls) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -83,10 +84,10 @@ class RestorationMetric(Metric):
         """Whether images are large enough for structural similarity."""
         return min(evaluation.spec.shape[1:]) >= WINDOW
 
+    @abstractmethod
     def without_model(self, found: Restored, evaluation: Evaluation) -> np.ndarray:
         """The reconstruction of the baseline, (n, *event)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def in_the_plane(self, found: Restored, evaluation: Evaluation) -> Iterator[Measurement]:
         """The rows in the plane."""
-        raise NotImplementedError
