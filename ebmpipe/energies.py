@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ebmpipe.derivatives import by_forward_over_reverse, slope_and_laplacian
 from ebmpipe.supports import Box
 
 if TYPE_CHECKING:
@@ -214,6 +215,10 @@ class Law(nn.Module, ABC):
         """Both."""
         return self.forward(x), self.grad(x)
 
+    def slope_and_laplacian(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `ebmpipe.derivatives.slope_and_laplacian` has it, of minus the log-density."""
+        return by_forward_over_reverse(self.forward, x)
+
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """``n`` samples, (n, *event) float32, on the generator's device."""
@@ -237,6 +242,9 @@ class GaussianLaw(Law):
 
     def grad(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std**2
+
+    def slope_and_laplacian(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.forward(x), self.grad(x), x.new_full((len(x),), math.prod(self.shape) / self.std**2)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         z = torch.randn(n, *self.shape, generator=generator, device=generator.device)
@@ -266,6 +274,9 @@ class UniformLaw(Law):
 
     def grad(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
+
+    def slope_and_laplacian(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.forward(x), self.grad(x), x.new_zeros(len(x))
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         u = torch.rand(n, *self.shape, generator=generator, device=generator.device)
@@ -314,6 +325,16 @@ class BasedEnergy(nn.Module):
         """E(x) in nats, shape (n,)."""
         value: Tensor = self.network((x - self.mean) / self.std) + self.temperature * self.base(x)
         return value
+
+    def slope_and_laplacian(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """E(x) in nats (n,), ∇E(x), shape of ``x``, and ΔE(x) (n,), all as functions of the weights; by the network's own way, if any."""
+        value, slope, laplacian = slope_and_laplacian(self.network, (x - self.mean) / self.std)
+        base_value, base_slope, base_laplacian = self.base.slope_and_laplacian(x)
+        return (
+            value + self.temperature * base_value,
+            slope / self.std + self.temperature * base_slope,
+            laplacian / self.std**2 + self.temperature * base_laplacian,
+        )
 
     def with_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """E(x) in nats, (n,), and the logits (n, classes) that it is made of, in one pass of a network that has them.

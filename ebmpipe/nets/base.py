@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from ebmpipe import registry
 from ebmpipe.config import NetworkConfig
+from ebmpipe.derivatives import by_forward_laplacian, by_forward_over_reverse
 from ebmpipe.spec import DataSpec, Kind
 
 
@@ -74,6 +76,16 @@ class HeadedNetwork(EnergyNetwork):
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
         """What the head is given, (n, inputs of the head)."""
+
+    @property
+    def layers(self) -> Sequence[nn.Module] | None:
+        """The whole network as a chain of layers that `by_forward_laplacian` knows, head included; None if it is no such chain."""
+        return None
+
+    def slope_and_laplacian(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """f(x), ∇f(x) and Δf(x) as `ebmpipe.derivatives.slope_and_laplacian` has them."""
+        layers = self.layers if self.classes is None else None
+        return by_forward_over_reverse(self, x) if layers is None else by_forward_laplacian(layers, x)
 
     def outputs_at(self, x: Tensor) -> Tensor:
         """What the head makes of ``x``, (n, outputs)."""

@@ -46,3 +46,7 @@ class ConvNet(HeadedNetwork):
     def features(self, x: Tensor) -> Tensor:
         flat: Tensor = self.body(x).flatten(1)
         return flat
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        return [*self.body, nn.Flatten(), self.head]

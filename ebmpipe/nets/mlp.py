@@ -51,6 +51,10 @@ class MLP(HeadedNetwork):
             h = functional.silu(layer(h))
         return h
 
+    @property
+    def layers(self) -> list[nn.Module]:
+        return [nn.Flatten(), *(part for layer in self.hidden for part in (layer, nn.SiLU())), self.head]
+
     def _layers(self) -> list[nn.Linear]:
         """The hidden layers."""
         return cast(list[nn.Linear], list(self.hidden))

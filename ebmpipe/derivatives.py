@@ -1,0 +1,115 @@
+"""Input derivatives of energies that can themselves be differentiated in the weights: what losses made of scores need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from ebmpipe.energies import Energy
+
+#: Directions along which `by_forward_over_reverse` goes together: events times directions, so that they fit in memory.
+ROWS = 8192
+
+
+def slope(energy: Energy, x: Tensor) -> Tensor:
+    """∇E(x), shape of ``x`` (n, *event), as a function of the weights.
+
+    Costs one gradient evaluation per example.
+    """
+    if not x.requires_grad:
+        x = x.detach().requires_grad_(True)
+    (result,) = torch.autograd.grad(energy(x).sum(), x, create_graph=True)
+    return result
+
+
+def slope_and_curvature(energy: Energy, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """∇E(x), shape of ``x`` (n, *event), and vᵀ∇²E(x)v, shape (n,), as functions of the weights.
+
+    The second is d/dx of vᵀ∇E, dotted with v: two gradient evaluations per example in all.
+
+    Args:
+        energy: E, differentiable twice in x.
+        x: examples.
+        v: a direction for each, shape of ``x``; a constant.
+    """
+    x = x.detach().requires_grad_(True)
+    (first,) = torch.autograd.grad(energy(x).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad((first * v).sum(), x, create_graph=True)
+    return first, (second * v).flatten(1).sum(1)
+
+
+def slope_and_laplacian(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """E(x) (n,), ∇E(x), shape of ``x`` (n, *event), and ΔE(x) (n,), exactly, as functions of the weights.
+
+    Costs 1 + D gradient evaluations per example of D coordinates, by the energy's own ``slope_and_laplacian`` if it offers one, which may
+    be faster, else by forward-mode derivatives of the gradient along every coordinate.
+    """
+    offered: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]] | None = getattr(energy, "slope_and_laplacian", None)
+    return by_forward_over_reverse(energy, x) if offered is None else offered(x)
+
+
+def by_forward_over_reverse(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`slope_and_laplacian` of any energy: along every coordinate, the forward derivative of its gradient."""
+    x = x.detach()
+    n, dimension = len(x), x[0].numel()
+
+    def gradient(y: Tensor) -> Tensor:
+        result: Tensor = torch.func.grad(lambda z: energy(z).sum())(y)
+        return result
+
+    def curvature(direction: Tensor) -> Tensor:
+        along = direction.view(1, *x.shape[1:]).expand_as(x)
+        change = torch.func.jvp(gradient, (x,), (along,))[1]
+        return (change * along).flatten(1).sum(1)
+
+    basis = torch.eye(dimension, dtype=x.dtype, device=x.device)
+    curvatures = torch.func.vmap(curvature, chunk_size=max(1, ROWS // max(1, n)))(basis)
+    points = x.requires_grad_(True)
+    value = energy(points)
+    (first,) = torch.autograd.grad(value.sum(), points, create_graph=True)
+    return value, first, curvatures.sum(0)
+
+
+def linear_part(layer: Any, x: Tensor) -> Tensor:
+    """What a linear layer or a convolution makes of ``x`` without its bias."""
+    if isinstance(layer, nn.Linear):
+        return functional.linear(x, layer.weight)
+    out: Tensor = layer(x)
+    return out if layer.bias is None else out - layer.bias.view(-1, 1, 1)
+
+
+def by_forward_laplacian(layers: Sequence[nn.Module], x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`slope_and_laplacian` of a chain of layers, in one pass: value, Jacobian and Laplacian of each layer from those of the one before.
+
+    A linear layer maps all three; of h = φ(a), elementwise, ∂h = φ'(a) ∂a and Δh = φ'(a) Δa + φ''(a) ‖∂a‖² (Li et al. 2023). No gradient
+    is taken, so that weights are differentiated once through this, by backward mode.
+
+    Args:
+        layers: linear layers, convolutions, SiLU and flattenings; the last has one output.
+        x: (n, *event).
+    """
+    n, dimension = len(x), x[0].numel()
+    value, laplacian = x.detach(), torch.zeros_like(x)
+    basis = torch.eye(dimension, dtype=x.dtype, device=x.device).view(1, dimension, *x.shape[1:])
+    # (n, D, *features): derivatives along coordinates are examples to convolutions.
+    jacobian = basis.expand(n, *basis.shape[1:])
+    for layer in layers:
+        if isinstance(layer, nn.SiLU):
+            s = torch.sigmoid(value)
+            first = s * (1 + value * (1 - s))
+            second = s * (1 - s) * (2 + value * (1 - 2 * s))
+            laplacian = first * laplacian + second * jacobian.square().sum(1)
+            jacobian = first.unsqueeze(1) * jacobian
+            value = value * s
+        elif isinstance(layer, nn.Flatten):
+            value, laplacian, jacobian = value.flatten(1), laplacian.flatten(1), jacobian.flatten(2)
+        else:
+            jacobian = linear_part(layer, jacobian.flatten(0, 1)).unflatten(0, (n, dimension))
+            laplacian = linear_part(layer, laplacian)
+            value = layer(value)
+    return value.squeeze(1), jacobian.view(n, *x.shape[1:]), laplacian.squeeze(1)
