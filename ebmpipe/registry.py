@@ -1,4 +1,4 @@
-"""Members (methods, samplers, networks, data sets, metrics, feature networks, figures) found by their file's name."""
+"""Members (methods, samplers, networks, data sets, metrics, feature networks, theorems, figures) found by their file's name."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ SHARED = {
     *("adaptation", "coupling", "leapfrog", "reflection"),  # samplers
     *("spectral", "stem"),  # networks
     *("choosing", "making", "published", "trained"),  # feature networks
+    *("examples", "flows", "laws", "limits"),  # theorems
 }
 
 
