@@ -121,3 +121,22 @@ def test_what_is_damaged_is_refused_found_and_removed(copy, damage):
     (finding,) = [found for found in verify(copy) if isinstance(found, Finding)]
     assert "run the workflow again" in repair(finding, copy)
     assert not list((copy / "theorems").iterdir()) and not [found for found in verify(copy) if isinstance(found, Finding)]
+
+
+#: Theorem -> (revision, an array, its last value): when one changes on purpose, bump the revision, then put the new number here.
+GOLDEN = {
+    "cd_step": (1, "gradient_3", 0.000229649),
+    "conditional_noise": (1, "gradient_3", 0.000405891),
+    "finite_differences": (1, "gradient_3", 0.00020744),
+    "heat_flow": (1, "kl_mixtures", 0.168333),
+    "langevin_flow": (1, "kl_mixtures", 0.0741829),
+    "mixture_weights": (1, "fisher_noisy", 0.00637113),
+    "shifted_noise": (1, "gradient_3", 2.62317e-08),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_change_only_with_a_revision(name, results):
+    revision, array, value = GOLDEN[name]
+    assert registry.load("theorems", name).revision == revision
+    assert proved(results)[name].arrays[array][-1] == pytest.approx(value, rel=1e-4)
