@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -125,21 +126,27 @@ def within(value: float, bound: float, what: str) -> float:
     return value
 
 
-def apply_gradients(loss: Tensor, learner: Learner, energies: Tensor | None = None) -> dict[str, float]:
-    """Differentiate ``loss`` (a scalar in nats) in the learner's weights and update them.
+class Update(NamedTuple):
+    """What one learner is to be updated by.
 
-    Args:
-        loss: what is minimised.
+    Attributes:
+        loss: a scalar, in nats, which is minimised.
         learner: whose weights.
         energies: the energies that the loss was made from, in nats, any shape; their size is watched. None for a loss of no energies.
+    """
 
-    Returns:
-        ``loss`` and ``gradient_norm`` (Euclidean, before clipping).
+    loss: Tensor
+    learner: Learner
+    energies: Tensor | None = None
+
+
+def checked_gradients(update: Update) -> tuple[list[Tensor], dict[str, float]]:
+    """The gradients of a loss in its learner's weights, clipped, and the ``loss`` and the Euclidean ``gradient_norm`` before clipping.
 
     Raises:
-        Diverged: if the loss, its gradient or an energy is not finite or beyond its configured bound. The weights are then
-            still those of the last good update.
+        Diverged: if the loss, its gradient or an energy is not finite or beyond its configured bound.
     """
+    loss, learner, energies = update
     config = learner.config
     watched = loss.new_zeros(()) if energies is None or not energies.numel() else energies.detach().abs().amax()
     # One transfer from a GPU for both.
@@ -153,5 +160,25 @@ def apply_gradients(loss: Tensor, learner: Learner, energies: Tensor | None = No
     clip = config.gradient_clip
     if clip is not None and size > clip:
         torch._foreach_mul_(gradients, clip / size)
-    learner.update(gradients)
-    return {"loss": value, "gradient_norm": size}
+    return gradients, {"loss": value, "gradient_norm": size}
+
+
+def apply_all(*updates: Update) -> list[dict[str, float]]:
+    """Update several learners at once, each by its own loss; the losses share no graph.
+
+    Returns:
+        of each ``loss`` and ``gradient_norm`` (Euclidean, before clipping).
+
+    Raises:
+        Diverged: if a loss, a gradient or an energy is not finite or beyond its configured bound. All weights are then still those of the
+            last good update.
+    """
+    found = [checked_gradients(update) for update in updates]
+    for update, (gradients, _) in zip(updates, found, strict=True):
+        update.learner.update(gradients)
+    return [report for _, report in found]
+
+
+def apply_gradients(loss: Tensor, learner: Learner, energies: Tensor | None = None) -> dict[str, float]:
+    """`apply_all` of one learner."""
+    return apply_all(Update(loss, learner, energies))[0]

@@ -103,7 +103,9 @@ class TestEveryMethod:
         first, same, other = made(name, data, 1), made(name, data, 1), made(name, data, 2)
         pairs = zip(first.state_dict().values(), same.state_dict().values(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
-        floating = [(a, b) for a, b in zip(first.state_dict().values(), other.state_dict().values(), strict=True) if a.abs().sum() > 0]
+        floating = [
+            (a, b) for a, b in zip(first.state_dict().values(), other.state_dict().values(), strict=True) if a.double().abs().sum() > 0
+        ]
         assert not floating or any(not torch.equal(a, b) for a, b in floating)
 
     def test_building_leaves_the_global_stream_alone(self, name, data):
