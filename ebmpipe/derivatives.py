@@ -30,17 +30,21 @@ def slope(energy: Energy, x: Tensor) -> Tensor:
 def slope_and_curvature(energy: Energy, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """∇E(x), shape of ``x`` (n, *event), and vᵀ∇²E(x)v, shape (n,), as functions of the weights.
 
-    The second is d/dx of vᵀ∇E, dotted with v: two gradient evaluations per example in all.
+    The second is d/dx of vᵀ∇E, dotted with v: two gradient evaluations per example in all. Of k directions for each example the curvatures
+    are (k, n), and cost one gradient evaluation each; E itself is evaluated once.
 
     Args:
         energy: E, differentiable twice in x.
         x: examples.
-        v: a direction for each, shape of ``x``; a constant.
+        v: a direction for each, shape of ``x``, or k of them, (k, n, *event); constants.
     """
     x = x.detach().requires_grad_(True)
     (first,) = torch.autograd.grad(energy(x).sum(), x, create_graph=True)
-    (second,) = torch.autograd.grad((first * v).sum(), x, create_graph=True)
-    return first, (second * v).flatten(1).sum(1)
+    curvatures = []
+    for along in v.view(-1, *x.shape):
+        (second,) = torch.autograd.grad((first * along).sum(), x, create_graph=True)
+        curvatures.append((second * along).flatten(1).sum(1))
+    return first, torch.stack(curvatures).view(v.shape[: v.dim() - x.dim() + 1])
 
 
 def slope_and_laplacian(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,7 +68,7 @@ def by_forward_over_reverse(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor, 
 
     def curvature(direction: Tensor) -> Tensor:
         along = direction.view(1, *x.shape[1:]).expand_as(x)
-        change = torch.func.jvp(gradient, (x,), (along,))[1]
+        change: Tensor = torch.func.jvp(gradient, (x,), (along,))[1]
         return (change * along).flatten(1).sum(1)
 
     basis = torch.eye(dimension, dtype=x.dtype, device=x.device)

@@ -98,6 +98,12 @@ class Watched:
         self.x, self.seen = x, self.energy(x)
         return self.seen
 
+    def slope_and_laplacian(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `ebmpipe.derivatives.slope_and_laplacian` has it, of the energy."""
+        value, slope, laplacian = slope_and_laplacian(self.energy, x)
+        self.x, self.seen = x, value
+        return value, slope, laplacian
+
 
 class TrueEnergy:
     """-log p of a density on the plane, with its input gradient, as energies are."""

@@ -68,6 +68,16 @@ def check_cost(method, data, monkeypatch):
             return plain(self, x)
 
         monkeypatch.setattr(BasedEnergy, passes, watched)
+    exact = BasedEnergy.slope_and_laplacian
+
+    def watched_laplacian(self, x):
+        # ∇ₓE and a second derivative along every coordinate, then the weights' gradient like that of any other pass.
+        found = exact(self, x)
+        counted.append(len(x) * (1 + x[0].numel()))
+        seen.append((len(counted), len(x)))
+        return found
+
+    monkeypatch.setattr(BasedEnergy, "slope_and_laplacian", watched_laplacian)
 
     def watched_grad(*args, **kwargs):
         counted.append(sum(size for _, size in seen))
@@ -207,3 +217,19 @@ NUTS = {"name": "nuts", "settings": {"step_size": 0.3}}
 def test_cost_is_as_declared_whatever_the_start_and_the_kernel(name, settings, kernel, prepared, monkeypatch):
     data = Prepared(prepared["digits"])
     check_cost(made(name, data, steps=2, kernel=kernel, **settings), data, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("dsm", {"control_variate": True}),
+        ("score_matching", {"form": "explicit"}),
+        *(("sliced_score_matching", {"estimator": kind}) for kind in ("variance_reduced", "plain", "finite_difference")),
+        *(("sliced_score_matching", {"estimator": kind, "projections": 3}) for kind in ("variance_reduced", "plain", "finite_difference")),
+        ("sliced_score_matching", {"projection": "gaussian"}),
+    ],
+    ids=str,
+)
+def test_cost_is_as_declared_of_every_form_of_score_matching(name, settings, prepared, monkeypatch):
+    data = Prepared(prepared["eight_gaussians"])
+    check_cost(made(name, data, **settings), data, monkeypatch)
