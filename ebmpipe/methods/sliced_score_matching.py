@@ -58,12 +58,13 @@ def finite_difference_slices(energy: Energy, x: Tensor, v: Tensor, step: float) 
         step: distance that points are moved by, in data units.
     """
     leading = v.dim() - x.dim() + 1
-    h = step / torch.linalg.vector_norm(v.flatten(leading), dim=-1)
+    h: Tensor = step / torch.linalg.vector_norm(v.flatten(leading), dim=-1)
     shift = h.view(*h.shape, *(1,) * (x.dim() - 1)) * v
     points = torch.cat([x[None], (x + shift).view(-1, *x.shape), (x - shift).view(-1, *x.shape)])
     energies = energy(points.flatten(0, 1)).view(points.shape[:2])
     ahead, behind = energies[1:].view(2, *h.shape)
-    return (ahead - behind).square() / (8 * h**2) - (ahead + behind - 2 * energies[0]) / h**2
+    losses: Tensor = (ahead - behind).square() / (8 * h**2) - (ahead + behind - 2 * energies[0]) / h**2
+    return losses
 
 
 class SlicedScoreMatchingConfig(MethodConfig):
