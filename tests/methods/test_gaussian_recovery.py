@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from quadratic_network import QuadraticNetwork, gaussian_of
 
 from ebmpipe.config import NetworkConfig
 from ebmpipe.methods import build
 from ebmpipe.spec import DataSpec
-from quadratic_network import QuadraticNetwork, gaussian_of
 
 DIMENSION, UPDATES = 10, 800
 TOLERANCE = 0.05
@@ -22,7 +22,7 @@ METHODS = {
     "sliced_score_matching finite_difference": {"estimator": "finite_difference", "projections": 4},
 }
 #: The schedule lets the weights settle; the average over the last updates takes off what noise is left.
-COMMON = {"batch_size": 512, "optimiser": {"learning_rate": 0.05, "average_decay": 0.98}}
+COMMON = {"batch_size": 1024, "optimiser": {"learning_rate": 0.02, "average_decay": 0.99}}
 
 
 def truth():

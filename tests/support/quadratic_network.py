@@ -23,7 +23,13 @@ class QuadraticNetwork(EnergyNetwork):
 
     def forward(self, x):
         z = x.flatten(1)
-        return ((z @ (self.matrix + self.matrix.T) / 2) * z).sum(1) / 2 + z @ self.offset
+        return (self.slope(z) + self.offset).mul(z).sum(1) / 2
+
+    def slope(self, z):
+        return z @ (self.matrix + self.matrix.T) / 2 + self.offset
+
+    def slope_and_laplacian(self, x):
+        return self(x), self.slope(x.flatten(1)).view(x.shape), self.matrix.trace().expand(len(x))
 
 
 def gaussian_of(energy, shape):
