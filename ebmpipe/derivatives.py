@@ -27,20 +27,24 @@ def slope(energy: Energy, x: Tensor) -> Tensor:
     return result
 
 
-def slope_and_curvatures(energy: Energy, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """∇E(x), shape of ``x`` (n, *event), and vᵀ∇²E(x)v for each direction, shape (m, n), as functions of the weights.
+def slope_and_curvature(energy: Energy, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """∇E(x), shape of ``x`` (n, *event), and vᵀ∇²E(x)v, shape (n,), as functions of the weights.
 
-    The second is d/dx of vᵀ∇E, dotted with v, of a gradient that is taken once: 1 + m gradient evaluations per example.
+    The second is d/dx of vᵀ∇E, dotted with v: two gradient evaluations per example in all. Of k directions for each example the curvatures
+    are (k, n), and cost one gradient evaluation each; E itself is evaluated once.
 
     Args:
         energy: E, differentiable twice in x.
         x: examples.
-        v: m directions for each, (m, n, *event); constants.
+        v: a direction for each, shape of ``x``, or k of them, (k, n, *event); constants.
     """
     x = x.detach().requires_grad_(True)
-    first = slope(energy, x)
-    seconds = [torch.autograd.grad((first * along).sum(), x, create_graph=True)[0] for along in v]
-    return first, torch.stack([(second * along).flatten(1).sum(1) for second, along in zip(seconds, v, strict=True)])
+    (first,) = torch.autograd.grad(energy(x).sum(), x, create_graph=True)
+    curvatures = []
+    for along in v.view(-1, *x.shape):
+        (second,) = torch.autograd.grad((first * along).sum(), x, create_graph=True)
+        curvatures.append((second * along).flatten(1).sum(1))
+    return first, torch.stack(curvatures).view(v.shape[: v.dim() - x.dim() + 1])
 
 
 def slope_and_laplacian(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,9 +68,8 @@ def by_forward_over_reverse(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor, 
 
     def curvature(direction: Tensor) -> Tensor:
         along = direction.view(1, *x.shape[1:]).expand_as(x)
-        change = torch.func.jvp(gradient, (x,), (along,))[1]
-        result: Tensor = (change * along).flatten(1).sum(1)
-        return result
+        change: Tensor = torch.func.jvp(gradient, (x,), (along,))[1]
+        return (change * along).flatten(1).sum(1)
 
     basis = torch.eye(dimension, dtype=x.dtype, device=x.device)
     curvatures = torch.func.vmap(curvature, chunk_size=max(1, ROWS // max(1, n)))(basis)

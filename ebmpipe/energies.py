@@ -99,7 +99,7 @@ class Watched:
         return self.seen
 
     def slope_and_laplacian(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """E(x), ∇E(x) and ΔE(x), as the energy itself has them."""
+        """As `ebmpipe.derivatives.slope_and_laplacian` has it, of the energy."""
         value, slope, laplacian = slope_and_laplacian(self.energy, x)
         self.x, self.seen = x, value
         return value, slope, laplacian

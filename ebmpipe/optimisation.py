@@ -52,14 +52,15 @@ class Learner(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
         self._count = int(self.updates)
 
-    def _over(self) -> float:
-        """Where the schedule stands: 0 at the first update, below 1 at the last."""
+    @property
+    def over(self) -> float:
+        """How much of the run is over: 0 at the first update, below 1 at the last."""
         return self._count / max(1, self.iterations) if self.fraction is None else self.fraction
 
     @property
     def descends(self) -> bool:
         """Whether the coming update is one of plain gradient descent in place of Adam."""
-        return self._over() >= self.config.sgd_after
+        return self.over >= self.config.sgd_after
 
     def learning_rate(self) -> float:
         """The learning rate of the coming update."""
@@ -67,7 +68,7 @@ class Learner(nn.Module):
         peak = config.sgd_learning_rate if self.descends else config.learning_rate
         rate = peak * min(1.0, (step + 1) / (config.warmup + 1))
         if config.schedule == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, self._over())))
+            rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, self.over)))
         return rate
 
     def moments(self, kind: str) -> list[Tensor]:

@@ -30,21 +30,22 @@ def denoising_score_matching(energy: Energy, x: Tensor, z: Tensor, sigma: float)
 
 
 def controlled_denoising_score_matching(energy: Energy, x: Tensor, z: Tensor, sigma: float) -> Tensor:
-    """½ ‖∇E(x + σz)‖² - z·[∇E(x + σz) - ∇E(x)]/σ for each example, shape (n,), in nats per squared unit of x.
+    """`denoising_score_matching` less its control variate (‖z‖² - D)/2 - σ z·∇E(x) for each example, shape (n,).
 
-    `denoising_score_matching` over σ², less the control variate (‖z‖² - D)/(2σ²) - z·∇E(x)/σ, whose expectation is zero, and less the
-    constant D/(2σ²) (after Wang et al. 2020). So it has the same optimum, while its variance stays bounded as σ → 0, where it tends to
-    ½ ‖∇E‖² - zᵀ∇²E z, score matching with Hutchinson's estimate of the Laplacian.
+    With the slope s̃ at x + σz and s at x what is left is D/2 + ½σ²‖s̃‖² - σ z·(s̃ - s). The control variate has mean zero whatever the
+    weights, so that mean and gradient are those of the plain loss in expectation. Of its standard deviation and that of its gradient, of
+    orders 1 and σ, what remains is of order σ², as is all that the loss has to say of the model: σ⁻² (loss - D/2) tends to
+    ½‖s‖² - zᵀ∇²E(x)z, whose mean over z is that of implicit score matching (after Wang, Cheng, Li, Zhu & Zhang 2020).
 
     Args:
-        energy: E, differentiable twice; evaluated once, at clean and noisy examples.
+        energy: E, differentiable twice.
         x: clean examples (n, *event).
         z: standard normal noise, shape of ``x``.
         sigma: standard deviation of the noise, in data units.
     """
-    noisy, clean = slope(energy, torch.cat([x + sigma * z, x])).flatten(1).split(len(x))
-    losses: Tensor = noisy.square().sum(1) / 2 - (z.flatten(1) * (noisy - clean)).sum(1) / sigma
-    return losses
+    noisy, clean = slope(energy, torch.cat([x + sigma * z, x])).flatten(1).chunk(2)
+    direction = z.flatten(1)
+    return direction.shape[1] / 2 + sigma**2 * noisy.square().sum(1) / 2 - sigma * (direction * (noisy - clean)).sum(1)
 
 
 class DSMConfig(MethodConfig):
@@ -52,7 +53,7 @@ class DSMConfig(MethodConfig):
 
     sigma: float = Field(0.15, gt=0, description="standard deviation of the noise, in model space")
     control_variate: bool = Field(
-        False, description="take off the part of the loss that explodes as sigma falls, at the price of ∇E at the clean examples too"
+        False, description="whether a control variate takes off what varies most where sigma is small; it evaluates E at clean examples too"
     )
 
 
@@ -67,10 +68,13 @@ class DSM(EnergyMethod):
     title = "DSM"
     references = (
         Reference("P. Vincent", "A connection between score matching and denoising autoencoders", 2011),
-        Reference(
-            "Z. Wang, S. Cheng, Y. Li, J. Zhu, B. Zhang", "A Wasserstein minimum velocity approach to learning unnormalized models", 2020
-        ),
         Reference("Y. Song, D. P. Kingma", "How to train your energy-based models", 2021, "2101.03288"),
+        Reference(
+            "Z. Wang, S. Cheng, Y. Li, J. Zhu, B. Zhang",
+            "A Wasserstein minimum velocity approach to learning unnormalized models",
+            2020,
+            "2002.07501",
+        ),
     )
     Config = DSMConfig
     config: DSMConfig
@@ -79,8 +83,8 @@ class DSM(EnergyMethod):
 
     @property
     def gradient_evaluations_per_step(self) -> int:
-        """∇ₓE and then the gradient of the loss in the weights, once each per example; with the control variate at clean ones too."""
-        return 2 * self.config.batch_size * (2 if self.config.control_variate else 1)
+        """∇ₓE and then the gradient of the loss in the weights, once each per example, and as much where it is clean if that is used."""
+        return 2 * self.config.batch_size * (1 + self.config.control_variate)
 
     @property
     def noise_level(self) -> float:
@@ -89,5 +93,5 @@ class DSM(EnergyMethod):
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
         z = torch.randn(batch.shape, generator=generator, device=batch.device)
         energy = Watched(self.live)
-        losses = controlled_denoising_score_matching if self.config.control_variate else denoising_score_matching
-        return self.update(losses(energy, batch, z, self.config.sigma).mean(), energy.seen, energy.x)
+        matching = controlled_denoising_score_matching if self.config.control_variate else denoising_score_matching
+        return self.update(matching(energy, batch, z, self.config.sigma).mean(), energy.seen, energy.x)

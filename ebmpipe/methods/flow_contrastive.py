@@ -70,35 +70,47 @@ class FlowContrastive(EnergyMethod):
 
     @property
     def gradient_evaluations_per_step(self) -> int:
-        """Every example and every noise sample once, in the weights; and ∇ₓE at the samples from which the flow learns."""
+        """The most: every example and every noise sample once, in the weights; and ∇ₓE at the samples from which the flow learns."""
         return 3 * self.config.batch_size
 
+    @property
+    def random_cost(self) -> bool:
+        """An update that fits the flow takes no ∇ₓE."""
+        return True
+
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
-        flow, n = self.flow, len(batch)
-        noise = flow.law.reparametrised(n, generator)
-        x = torch.cat([batch, noise])
-        minus_log_noise = flow.law(x)
-        energies = self.live(x.detach())
+        fits, law, n = self.flow.fits(self.learner.over), self.flow.law, len(batch)
+        with torch.set_grad_enabled(not fits):
+            noise = law.reparametrised(n, generator)
+            minus_log_noise = law(torch.cat([batch, noise]))
+        x = torch.cat([batch, noise.detach()])
+        energies = self.live(x)
         on_data, on_noise = (minus_log_noise.detach() - energies).split(n)
         data_loss, noise_loss = contrast(on_data, on_noise, 1.0)
-        updates = [self.as_update(data_loss.mean() + noise_loss.mean(), energies, x)]
-        with frozen(self.live):
-            values, slopes = value_and_gradient(self.live, noise.detach())
-        if flow.fits:
-            updates.append(flow.fitting(batch))
-        else:
-            at = torch.cat([energies[:n].detach(), seen_by_flow(values, slopes, noise)])
-            taken_data, taken_noise = (minus_log_noise - at).split(n)
-            data_taken, noise_taken = contrast(taken_data, taken_noise, 1.0)
-            updates.append(Update(-data_taken.mean() - noise_taken.mean(), flow.learner))
-        report, of_flow = apply_all(*updates)
-        flow.counted()
+        of_energy = self.as_update(data_loss.mean() + noise_loss.mean(), energies, x)
+        of_flow = self.flow.fitting(batch) if fits else self.deceiving(energies[:n].detach(), noise, minus_log_noise)
+        report, flow_report = apply_all(of_energy, of_flow)
         return {
             **report,
             "accuracy": accuracy(on_data, on_noise),
             "log_partition": self.live.get_parameter("log_partition"),
-            "flow_loss": of_flow["loss"],
+            "flow_loss": flow_report["loss"],
+            "gradient_evaluations": (2 if fits else 3) * n,
         }
+
+    def deceiving(self, energies: Tensor, noise: Tensor, minus_log_noise: Tensor) -> Update:
+        """An update of the flow that makes data and noise harder to tell apart.
+
+        Args:
+            energies: E + c at data, (n,), constants.
+            noise: samples of the flow (n, *event), as functions of its weights.
+            minus_log_noise: -log q at data, then at noise, (2n,), as functions of them too.
+        """
+        with frozen(self.live):
+            values, slopes = value_and_gradient(self.live, noise.detach())
+        on_data, on_noise = (minus_log_noise - torch.cat([energies, seen_by_flow(values, slopes, noise)])).split(len(noise))
+        data_loss, noise_loss = contrast(on_data, on_noise, 1.0)
+        return Update(-data_loss.mean() - noise_loss.mean(), self.flow.learner)
 
     def own_samples(self, n: int, generator: torch.Generator) -> Samples:
         """``n`` samples of the flow."""

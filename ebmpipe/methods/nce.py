@@ -79,6 +79,11 @@ class NCE(EnergyMethod):
         """Every example and every noise sample once."""
         return self.config.batch_size * (1 + self.config.ratio)
 
+    @property
+    def random_cost(self) -> bool:
+        """With a flow updates differ in operations, though not in gradients of E."""
+        return self.flow is not None
+
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
         noise = self.noise.sample(len(batch) * self.config.ratio, generator)
         x = torch.cat([batch, noise])
@@ -88,14 +93,13 @@ class NCE(EnergyMethod):
         on_data, on_noise = (minus_log_noise - energies).split([len(batch), len(noise)])
         data_loss, noise_loss = contrast(on_data, on_noise, self.config.ratio)
         updates = [self.as_update(data_loss.mean() + self.config.ratio * noise_loss.mean(), energies, x)]
-        if self.flow and self.flow.fits and self.flow.due:
+        if self.flow and self.flow.fits(self.learner.over):
             updates.append(self.flow.fitting(batch))
         report, *of_flow = apply_all(*updates)
-        if self.flow:
-            self.flow.counted()
         return {
             **report,
             "accuracy": accuracy(on_data, on_noise, self.config.ratio),
             "log_partition": self.live.get_parameter("log_partition"),
             **({"flow_nll": of_flow[0]["loss"]} if of_flow else {}),
+            **({"gradient_evaluations": len(x)} if self.random_cost else {}),
         }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -20,7 +19,6 @@ class FlowConfig(Model):
     transforms: int = Field(2, ge=1, description="invertible transforms: splines in up to ten dimensions, couplings of affine maps in more")
     width: int = Field(32, ge=1, description="units of the two hidden layers of each")
     fit: float = Field(0.2, ge=0, le=1, description="share of the updates, from the first on, in which the flow is fitted to the data")
-    every: int = Field(1, ge=1, description="updates of the energy for each of the flow")
     learning_rate: float = Field(2e-3, gt=0, le=100, description="of Adam, at its peak, under the schedule of the energy's")
 
 
@@ -31,23 +29,15 @@ class NoiseFlow(nn.Module):
         spec: the data.
         config: its size, and how it is updated.
         schedule: of the learning rate.
-        iterations: updates of the energy in the run.
+        iterations: length of the schedule in updates.
     """
-
-    updates: Tensor
 
     def __init__(self, spec: DataSpec, config: FlowConfig, schedule: Literal["cosine", "constant"], iterations: int) -> None:
         super().__init__()
-        self.config, self.iterations = config, iterations
+        self.config = config
         law = FlowLaw(new_quick_flow(spec.dimension, config.transforms, config.width), spec)
         optimiser = OptimiserConfig(learning_rate=config.learning_rate, betas=(0.9, 0.99), gradient_clip=10.0, schedule=schedule)
         self.learner = Learner(law, optimiser, iterations)
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
-        self._count = 0
-
-    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._count = int(self.updates)
 
     @property
     def law(self) -> FlowLaw:
@@ -63,20 +53,9 @@ class NoiseFlow(nn.Module):
         assert isinstance(network, FlowLaw)
         return network
 
-    @property
-    def due(self) -> bool:
-        """Whether the flow is to be updated beside the coming update of the energy."""
-        return self._count % self.config.every == 0
-
-    @property
-    def fits(self) -> bool:
-        """Whether it is still to be fitted to the data by the coming update."""
-        return self._count < self.config.fit * self.iterations
-
-    def counted(self) -> None:
-        """Called after every update of the energy."""
-        self._count += 1
-        self.updates.fill_(self._count)
+    def fits(self, over: float) -> bool:
+        """Whether it is still to be fitted to the data where ``over`` of the run, in [0, 1), is over."""
+        return over < self.config.fit
 
     def fitting(self, batch: Tensor) -> Update:
         """An update towards the data's law by maximum likelihood: minus the mean log-density of ``batch`` (n, *event)."""

@@ -9,74 +9,61 @@ from pydantic import Field
 from torch import Tensor
 
 from ebmpipe.config import MethodConfig
-from ebmpipe.derivatives import slope_and_curvatures
+from ebmpipe.derivatives import slope_and_curvature
 from ebmpipe.energies import Energy, Watched
 from ebmpipe.methods.base import ByKind, EnergyMethod, Reference
 
-Directions = Literal["rademacher", "gaussian"]
 
+def plain_slices(energy: Energy, x: Tensor, v: Tensor) -> Tensor:
+    """½ (vᵀ∇E)² - vᵀ∇²E v for each example, shape (n,), or (k, n) for k directions each.
 
-def directions(like: Tensor, count: int, law: Directions, generator: torch.Generator) -> Tensor:
-    """``count`` random directions v with E[vvᵀ] = I for each example of ``like`` (n, *event): (count, n, *event)."""
-    shape, device = (count, *like.shape), like.device
-    if law == "gaussian":
-        return torch.randn(shape, generator=generator, device=device, dtype=like.dtype)
-    return torch.randint(0, 2, shape, generator=generator, device=device).to(like.dtype).mul_(2).sub_(1)
-
-
-def _per_direction(a: Tensor, b: Tensor) -> Tensor:
-    """Σ a b over events, (m, n)."""
-    return (a * b).flatten(2).sum(2)
-
-
-def sliced_score_matching(energy: Energy, x: Tensor, v: Tensor) -> Tensor:
-    """½ (vᵀ∇E)² - vᵀ∇²E v for each example, averaged over its directions, shape (n,), in nats per squared unit of x.
-
-    With the model's score s = -∇E it is ½ (vᵀs)² + vᵀ∇s v, the form of sliced score matching that holds for any law of directions (Song,
-    Garg, Shi & Ermon 2019, eq. 7). Where E[vvᵀ] = I its expectation over v is ½ ‖∇E‖² - ΔE, that of `implicit_score_matching`.
+    If E[vvᵀ] = I its expectation over v is the loss of `implicit_score_matching`, ½ ‖∇E‖² - ΔE (Song, Garg, Shi & Ermon 2019, eq. 7, where
+    the score is -∇E).
 
     Args:
-        energy: E, differentiable twice; evaluated once, whatever the number of directions.
+        energy: E, differentiable twice in x.
         x: examples (n, *event).
-        v: directions (m, n, *event), or (n, *event) for one of each; constants.
+        v: directions, (n, *event) or (k, n, *event).
     """
-    v = v.reshape(-1, *x.shape)
-    gradient, curvatures = slope_and_curvatures(energy, x, v)
-    return (_per_direction(v, gradient).square() / 2 - curvatures).mean(0)
+    first, curvature = slope_and_curvature(energy, x, v)
+    along = (first * v).flatten(v.dim() - x.dim() + 1).sum(-1)
+    return along.square() / 2 - curvature
 
 
-def variance_reduced_score_matching(energy: Energy, x: Tensor, v: Tensor) -> Tensor:
-    """½ ‖∇E‖² - vᵀ∇²E v for each example, averaged over its directions, shape (n,), in nats per squared unit of x.
+def variance_reduced_slices(energy: Energy, x: Tensor, v: Tensor) -> Tensor:
+    """½ ‖∇E‖² - vᵀ∇²E v for each example, shape (n,), or (k, n) for k directions each.
 
-    The first term of `sliced_score_matching` is replaced by its expectation, for directions with E[vvᵀ] = I (Song et al. 2019, eq. 8): what
-    is left to chance is Hutchinson's estimate of the Laplacian alone.
+    The expectation of (vᵀ∇E)² over v with E[vvᵀ] = I is taken exactly, and only the Laplacian is estimated, as Hutchinson does (Song,
+    Garg, Shi & Ermon 2019, eq. 8).
 
     Args:
-        energy: E, differentiable twice; evaluated once, whatever the number of directions.
+        energy: E, differentiable twice in x.
         x: examples (n, *event).
-        v: directions (m, n, *event), or (n, *event) for one of each; constants.
+        v: directions, (n, *event) or (k, n, *event).
     """
-    gradient, curvatures = slope_and_curvatures(energy, x, v.reshape(-1, *x.shape))
-    return gradient.flatten(1).square().sum(1) / 2 - curvatures.mean(0)
+    first, curvature = slope_and_curvature(energy, x, v)
+    return first.flatten(1).square().sum(1) / 2 - curvature
 
 
-def finite_difference_score_matching(energy: Energy, x: Tensor, v: Tensor, step: float) -> Tensor:
-    """`sliced_score_matching` by differences of three energies, shape (n,): nothing is differentiated in x.
+def finite_difference_slices(energy: Energy, x: Tensor, v: Tensor, step: float) -> Tensor:
+    """`plain_slices` by central differences of E, up to an error of order ``step``²: shape (n,), or (k, n) for k directions each.
 
-    With E± = E(x ± εv) it is [(E₊ - E₋)²/8 - (E₊ + E₋ - 2E)] / ε², which is off by O(ε²) (after Pang et al. 2020). In single precision the
-    second difference loses its digits where ε is too small.
+    (E₊ - E₋)²/(8h²) - (E₊ + E₋ - 2E)/h² with E± = E(x ± hv), so that nothing is differentiated in x (Pang, Xu, Li, Song, Ermon & Zhu 2020).
+    They go along unit vectors, u = v/‖v‖; hu then being ``step`` times u, h = ``step``/‖v‖ makes the two agree for v of any length.
 
     Args:
-        energy: E; evaluated once, at all the points.
+        energy: E.
         x: examples (n, *event).
-        v: directions (m, n, *event), or (n, *event) for one of each; constants.
-        step: ε; points are ε‖v‖ away from x.
+        v: directions, (n, *event) or (k, n, *event), not zero.
+        step: distance that points are moved by, in data units.
     """
-    v = v.reshape(-1, *x.shape)
-    ahead, behind = ((x + sign * step * v).flatten(0, 1) for sign in (1, -1))
-    values = energy(torch.cat([x, ahead, behind]))
-    here, (ahead, behind) = values[: len(x)], values[len(x) :].view(2, len(v), len(x))
-    losses: Tensor = ((ahead - behind).square() / 8 - (ahead + behind - 2 * here)).mean(0) / step**2
+    leading = v.dim() - x.dim() + 1
+    h: Tensor = step / torch.linalg.vector_norm(v.flatten(leading), dim=-1)
+    shift = h.view(*h.shape, *(1,) * (x.dim() - 1)) * v
+    points = torch.cat([x[None], (x + shift).view(-1, *x.shape), (x - shift).view(-1, *x.shape)])
+    energies = energy(points.flatten(0, 1)).view(points.shape[:2])
+    ahead, behind = energies[1:].view(2, *h.shape)
+    losses: Tensor = (ahead - behind).square() / (8 * h**2) - (ahead + behind - 2 * energies[0]) / h**2
     return losses
 
 
@@ -85,23 +72,25 @@ class SlicedScoreMatchingConfig(MethodConfig):
 
     estimator: Literal["variance_reduced", "plain", "finite_difference"] = Field(
         "variance_reduced",
-        description="variance_reduced: ½‖∇E‖² in place of ½(vᵀ∇E)²; plain: the latter; finite_difference: plain, from three energies",
+        description="with ½‖∇E‖² exact; with ½(vᵀ∇E)²; or that by differences of three energies, which nothing is differentiated twice for",
     )
-    directions: Directions = Field("rademacher", description="law of the directions v, whose covariance is I either way")
-    projections: int = Field(1, ge=1, description="directions for each example of an update")
-    step: float = Field(0.02, gt=0, description="of finite differences, ε in model space: points are ε‖v‖ away")
+    projection: Literal["rademacher", "gaussian"] = Field(
+        "rademacher", description="law of the directions v: independent signs, or standard normal"
+    )
+    projections: int = Field(1, ge=1, description="directions for each example")
+    step: float = Field(0.1, gt=0, description="distance between the points of the finite differences, in model space")
 
 
 class SlicedScoreMatching(EnergyMethod):
-    """Score matching along random directions: the Laplacian of the energy by Hutchinson's estimate, at a cost that no dimension raises.
+    """Score matching along random directions, one Hessian-vector product in place of the Laplacian: at the same cost in any dimension.
 
-    Consistent as `score_matching` is, unlike denoising; and as blind to the weights of modes that hardly overlap (Song et al. 2019; Song &
-    Kingma 2021, §4.2).
+    Unbiased for score matching and as consistent; so is its blindness to the weights of modes that are far apart (Song, Garg, Shi & Ermon
+    2019; Song & Kingma 2021, §4.2).
     """
 
     name = "sliced_score_matching"
     revision = 1
-    title = "Sliced score matching"
+    title = "Sliced SM"
     references = (
         Reference(
             "Y. Song, S. Garg, J. Shi, S. Ermon",
@@ -119,23 +108,30 @@ class SlicedScoreMatching(EnergyMethod):
     )
     Config = SlicedScoreMatchingConfig
     config: SlicedScoreMatchingConfig
-    supports = frozenset({"space"})  # on a box, what integration by parts leaves at the walls does not vanish
-    settings_by_kind: ClassVar[ByKind] = {"density": {"batch_size": 256}, "images": {"batch_size": 128, "data_noise": 0.3}}
+    supports = frozenset({"space"})  # on a box the boundary terms do not vanish
+    settings_by_kind: ClassVar[ByKind] = {"images": {"data_noise": 0.3}}
 
     @property
     def gradient_evaluations_per_step(self) -> int:
-        """∇E, its derivative along every direction, then the gradient in the weights; or this last at the three points alone."""
+        """Per example ∇ₓE, a Hessian-vector product for each direction, and the gradient of the loss in the weights.
+
+        Of finite differences only the last, at every point where E is evaluated.
+        """
         projections = self.config.projections
-        each = 1 + 2 * projections if self.config.estimator == "finite_difference" else 1 + projections + 1
+        each = 1 + 2 * projections if self.config.estimator == "finite_difference" else 2 + projections
         return self.config.batch_size * each
 
+    def directions(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Directions with E[vvᵀ] = I for every example, (projections, n, *event)."""
+        shape = (self.config.projections, *batch.shape)
+        if self.config.projection == "gaussian":
+            return torch.randn(shape, generator=generator, device=batch.device)
+        return torch.randint(2, shape, generator=generator, device=batch.device).to(batch).mul_(2).sub_(1)
+
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
-        config, energy = self.config, Watched(self.live)
-        v = directions(batch, config.projections, config.directions, generator)
-        if config.estimator == "finite_difference":
-            losses = finite_difference_score_matching(energy, batch, v, config.step)
-        elif config.estimator == "plain":
-            losses = sliced_score_matching(energy, batch, v)
+        v, energy = self.directions(batch, generator), Watched(self.live)
+        if self.config.estimator == "finite_difference":
+            losses = finite_difference_slices(energy, batch, v, self.config.step)
         else:
-            losses = variance_reduced_score_matching(energy, batch, v)
+            losses = (plain_slices if self.config.estimator == "plain" else variance_reduced_slices)(energy, batch, v)
         return self.update(losses.mean(), energy.seen, energy.x)

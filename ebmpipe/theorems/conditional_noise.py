@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from ebmpipe.energies import Energy
-from ebmpipe.methods.nce import contrast
+from ebmpipe.methods.conditional_nce import conditional_contrast
 from ebmpipe.methods.score_matching import implicit_score_matching
 from ebmpipe.theorems.examples import expected
 from ebmpipe.theorems.limits import Limit
@@ -21,17 +21,14 @@ class ConditionalNoise(Limit):
     title = "conditional NCE"
     statement = "2 E_z log(1 + exp(E(x) − E(x + εz))) = 2 log 2 + (ε²/2)[½‖∇E‖² − ΔE] + O(ε⁴)"
     source = "Ceylan & Gutmann 2018"
-    methods = ("nce", "score_matching")
+    methods = ("conditional_nce", "score_matching")
     panel = "limits"
     order = 2
     constant = 2 * math.log(2)
 
     def loss(self, energy: Energy, x: Tensor, step: float) -> Tensor:
         def told_apart(here: Tensor, z: Tensor) -> Tensor:
-            # The noise is symmetric, so that its density leaves the ratio: at x it is p(x)/p(x'), at x' the inverse.
-            ratio = energy(here + step * z) - energy(here)
-            on_data, on_noise = contrast(ratio, -ratio, 1.0)
-            return on_data + on_noise
+            return conditional_contrast(energy(here), energy(here + step * z))
 
         return expected(x, told_apart)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ebmpipe.energies import Energy
-from ebmpipe.methods.sliced_score_matching import finite_difference_score_matching, sliced_score_matching
+from ebmpipe.methods.sliced_score_matching import finite_difference_slices, plain_slices
 from ebmpipe.theorems.examples import directions
 from ebmpipe.theorems.limits import Limit
 
@@ -24,7 +24,7 @@ class FiniteDifferences(Limit):
     constant = 0.0
 
     def loss(self, energy: Energy, x: Tensor, step: float) -> Tensor:
-        return finite_difference_score_matching(energy, x, directions(x.shape[1:]), step)
+        return finite_difference_slices(energy, x, directions(x.shape[1:]), step)
 
     def leading(self, energy: Energy, x: Tensor, step: float) -> Tensor:
-        return sliced_score_matching(energy, x, directions(x.shape[1:]))
+        return plain_slices(energy, x, directions(x.shape[1:]))

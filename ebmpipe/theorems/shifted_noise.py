@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ebmpipe.energies import Energy
 from ebmpipe.methods.nce import contrast
-from ebmpipe.methods.sliced_score_matching import sliced_score_matching
+from ebmpipe.methods.sliced_score_matching import plain_slices
 from ebmpipe.theorems.examples import directions
 from ebmpipe.theorems.limits import Limit
 
@@ -37,4 +37,4 @@ class ShiftedNoise(Limit):
         return on_data + on_noise
 
     def leading(self, energy: Energy, x: Tensor, step: float) -> Tensor:
-        return sliced_score_matching(energy, x, step * directions(x.shape[1:])) / 2
+        return plain_slices(energy, x, step * directions(x.shape[1:])) / 2
