@@ -31,14 +31,14 @@ def new_flow(dimension: int) -> nn.Module:
 
 
 def new_quick_flow(dimension: int, transforms: int, width: int) -> nn.Module:
-    """As `new_flow`, of a given size, and as quick to sample as to evaluate: in more than a few dimensions always of couplings."""
+    """As `new_flow`, of a given size, and as quick to sample as to evaluate: of couplings throughout."""
     import zuko
 
-    hidden = (width, width)
+    size: dict[str, Any] = {"transforms": transforms, "hidden_features": (width, width), "passes": COUPLING["passes"]}
     if dimension <= FEW:
-        flow: nn.Module = zuko.flows.NSF(dimension, transforms=transforms, hidden_features=hidden, bins=SPLINE["bins"])
+        flow: nn.Module = zuko.flows.NSF(dimension, bins=SPLINE["bins"], **size)
     else:
-        flow = zuko.flows.MAF(dimension, transforms=transforms, hidden_features=hidden, passes=COUPLING["passes"])
+        flow = zuko.flows.MAF(dimension, **size)
     return flow
 
 

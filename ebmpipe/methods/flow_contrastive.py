@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ebmpipe.config import MethodConfig
-from ebmpipe.energies import frozen, value_and_gradient
+from ebmpipe.energies import GaussianLaw, frozen, value_and_gradient
 from ebmpipe.methods.base import ByKind, EnergyMethod, Reference, Samples, Setup
 from ebmpipe.methods.noise_contrast import NormalisedEnergy, accuracy, contrast
 from ebmpipe.methods.noise_flow import FlowConfig, NoiseFlow
@@ -63,7 +63,8 @@ class FlowContrastive(EnergyMethod):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        self.flow = NoiseFlow(setup.spec, self.config.flow, self.config.optimiser.schedule, setup.iterations)
+        cover = GaussianLaw.of(setup.spec)
+        self.flow = NoiseFlow(setup.spec, self.config.flow, cover, self.config.optimiser.schedule, setup.iterations)
 
     def made(self, setup: Setup) -> nn.Module:
         return NormalisedEnergy(super().made(setup))
@@ -79,10 +80,9 @@ class FlowContrastive(EnergyMethod):
         return True
 
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
-        fits, law, n = self.flow.fits(self.learner.over), self.flow.law, len(batch)
-        with torch.set_grad_enabled(not fits):
-            noise = law.reparametrised(n, generator)
-            minus_log_noise = law(torch.cat([batch, noise]))
+        fits, n = self.flow.fits(self.learner.over), len(batch)
+        noise = self.flow.drawn(n, self.learner.over, generator)
+        minus_log_noise = self.flow.noise(self.learner.over)(torch.cat([batch, noise]))
         x = torch.cat([batch, noise.detach()])
         energies = self.live(x)
         on_data, on_noise = (minus_log_noise.detach() - energies).split(n)

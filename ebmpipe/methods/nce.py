@@ -57,19 +57,19 @@ class NCE(EnergyMethod):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         config, self.flow = self.config, None
+        # Noise beyond the box would be told from data by that alone: there it is the uniform base.
+        self.gaussian = self.base if self.base.support else GaussianLaw.of(setup.spec, config.noise_width)
         if config.noise == "flow":
-            if self.base.support:
+            if not isinstance(self.gaussian, GaussianLaw):
                 raise ValueError(
                     f"{self.name}: a flow reaches beyond the box, and would be told from data by that alone: set noise to gaussian"
                 )
-            self.flow = NoiseFlow(setup.spec, config.flow, config.optimiser.schedule, setup.iterations)
-        # Noise beyond the box would be told from data by that alone: there it is the uniform base.
-        self.gaussian = self.base if self.base.support else GaussianLaw.of(setup.spec, config.noise_width)
+            self.flow = NoiseFlow(setup.spec, config.flow, self.gaussian, config.optimiser.schedule, setup.iterations)
 
     @property
     def noise(self) -> Law:
         """The law of the noise as it now is."""
-        return self.gaussian if self.flow is None else self.flow.law
+        return self.gaussian if self.flow is None else self.flow.noise(self.learner.over)
 
     def made(self, setup: Setup) -> nn.Module:
         return NormalisedEnergy(super().made(setup))

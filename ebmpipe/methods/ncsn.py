@@ -69,7 +69,10 @@ class NCSN(EnergyMethod):
     Config = NCSNConfig
     config: NCSNConfig
     supports = frozenset({"space"})  # its noise carries data beyond every box
-    settings_by_kind: ClassVar[ByKind] = {"density": {"batch_size": 512}, "images": {"sigma": 0.3, "widest": 5.0}}
+    settings_by_kind: ClassVar[ByKind] = {
+        "density": {"batch_size": 512},
+        "images": {"batch_size": 64, "sigma": 0.3, "widest": 3.0, "levels": 6, "steps_per_level": 60},
+    }
     sigmas: Tensor
 
     def __init__(self, setup: Setup) -> None:
