@@ -87,7 +87,7 @@ class ScoreMatching(EnergyMethod):
     config: ScoreMatchingConfig
     supports = frozenset({"space"})  # on a box the boundary terms do not vanish
     # On images an example costs D + 2 gradient evaluations: a small batch leaves enough updates.
-    settings_by_kind: ClassVar[ByKind] = {"images": {"batch_size": 32, "data_noise": 0.3}}
+    settings_by_kind: ClassVar[ByKind] = {"images": {"batch_size": 16, "data_noise": 0.3}}
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)

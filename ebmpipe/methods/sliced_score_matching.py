@@ -109,7 +109,7 @@ class SlicedScoreMatching(EnergyMethod):
     Config = SlicedScoreMatchingConfig
     config: SlicedScoreMatchingConfig
     supports = frozenset({"space"})  # on a box the boundary terms do not vanish
-    settings_by_kind: ClassVar[ByKind] = {"images": {"data_noise": 0.3}}
+    settings_by_kind: ClassVar[ByKind] = {"density": {"batch_size": 512}, "images": {"batch_size": 128, "data_noise": 0.3}}
 
     @property
     def gradient_evaluations_per_step(self) -> int:
