@@ -12,6 +12,7 @@ include: "workflow/rules/long_run.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/compositions.smk"
+include: "workflow/rules/theorems.smk"
 
 
 # Runs before the first job of a real run, and only if there is one.

@@ -57,7 +57,7 @@ def sampler_entry(kernel: Any) -> dict[str, Any]:
 
 def catalogue() -> dict[str, Any]:
     """Everything that a config can name, with defaults, schemas and revisions."""
-    from ebmpipe import composing, flow_base, foreign, partition, restoration
+    from ebmpipe import composing, flow_base, foreign, partition, proving, restoration
     from ebmpipe.evaluation import EVALUATION_REVISION
     from ebmpipe.features import choosing
     from ebmpipe.loading import TRAINING_REVISION
@@ -84,6 +84,7 @@ def catalogue() -> dict[str, Any]:
             for name, m in registry.load_all("metrics").items()
         },
         "features": choosing.entries(),
+        "theorems": {name: proving.entry(member) for name, member in registry.load_all("theorems").items()},
         "figures": {
             name: {"title": f.title, "category": f.category, "kinds": sorted(f.kinds), "needs": f.needs}
             for name, f in registry.load_all("report.figures").items()

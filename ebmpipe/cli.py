@@ -322,6 +322,14 @@ def collect_compositions(
     print(run(results, parsed(compositions)))
 
 
+@app.command()
+def theorems(results: Results = Path("results")) -> None:
+    """Measure the identities that tie the methods' losses together; trains nothing and takes seconds."""
+    from ebmpipe.proving import prove
+
+    print(prove(results))
+
+
 RunsOption = Annotated[str, typer.Option(help="The runs, as JSON: {dataset: {label: [seeds]}}.")]
 
 

@@ -30,6 +30,18 @@ def new_flow(dimension: int) -> nn.Module:
     return flow
 
 
+def new_quick_flow(dimension: int, transforms: int, width: int) -> nn.Module:
+    """As `new_flow`, of a given size, and as quick to sample as to evaluate: of couplings throughout."""
+    import zuko
+
+    size: dict[str, Any] = {"transforms": transforms, "hidden_features": (width, width), "passes": COUPLING["passes"]}
+    if dimension <= FEW:
+        flow: nn.Module = zuko.flows.NSF(dimension, bins=SPLINE["bins"], **size)
+    else:
+        flow = zuko.flows.MAF(dimension, **size)
+    return flow
+
+
 class FlowLaw(Law):
     """The law of a flow over events, in units of the data's standard deviation about their mean. Its support is the whole space.
 
@@ -56,7 +68,11 @@ class FlowLaw(Law):
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        return self.reparametrised(n, generator)
+
+    def reparametrised(self, n: int, generator: torch.Generator) -> Tensor:
+        """``n`` samples, as functions of the flow's weights."""
         # zuko's own sampling draws from torch's global stream.
         z = torch.randn(n, math.prod(self.shape), generator=generator, device=generator.device)
         x: Tensor = self.flow().transform.inv(z)
-        return x.mul(self.std).add_(self.mean).view(n, *self.shape)
+        return (x * self.std + self.mean).view(n, *self.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -51,14 +52,15 @@ class Learner(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
         self._count = int(self.updates)
 
-    def _over(self) -> float:
-        """Where the schedule stands: 0 at the first update, below 1 at the last."""
+    @property
+    def over(self) -> float:
+        """How much of the run is over: 0 at the first update, below 1 at the last."""
         return self._count / max(1, self.iterations) if self.fraction is None else self.fraction
 
     @property
     def descends(self) -> bool:
         """Whether the coming update is one of plain gradient descent in place of Adam."""
-        return self._over() >= self.config.sgd_after
+        return self.over >= self.config.sgd_after
 
     def learning_rate(self) -> float:
         """The learning rate of the coming update."""
@@ -66,7 +68,7 @@ class Learner(nn.Module):
         peak = config.sgd_learning_rate if self.descends else config.learning_rate
         rate = peak * min(1.0, (step + 1) / (config.warmup + 1))
         if config.schedule == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, self._over())))
+            rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, self.over)))
         return rate
 
     def moments(self, kind: str) -> list[Tensor]:
@@ -125,21 +127,27 @@ def within(value: float, bound: float, what: str) -> float:
     return value
 
 
-def apply_gradients(loss: Tensor, learner: Learner, energies: Tensor | None = None) -> dict[str, float]:
-    """Differentiate ``loss`` (a scalar in nats) in the learner's weights and update them.
+class Update(NamedTuple):
+    """What one learner is to be updated by.
 
-    Args:
-        loss: what is minimised.
+    Attributes:
+        loss: a scalar, in nats, which is minimised.
         learner: whose weights.
         energies: the energies that the loss was made from, in nats, any shape; their size is watched. None for a loss of no energies.
+    """
 
-    Returns:
-        ``loss`` and ``gradient_norm`` (Euclidean, before clipping).
+    loss: Tensor
+    learner: Learner
+    energies: Tensor | None = None
+
+
+def checked_gradients(update: Update) -> tuple[list[Tensor], dict[str, float]]:
+    """The gradients of a loss in its learner's weights, clipped, and the ``loss`` and the Euclidean ``gradient_norm`` before clipping.
 
     Raises:
-        Diverged: if the loss, its gradient or an energy is not finite or beyond its configured bound. The weights are then
-            still those of the last good update.
+        Diverged: if the loss, its gradient or an energy is not finite or beyond its configured bound.
     """
+    loss, learner, energies = update
     config = learner.config
     watched = loss.new_zeros(()) if energies is None or not energies.numel() else energies.detach().abs().amax()
     # One transfer from a GPU for both.
@@ -153,5 +161,25 @@ def apply_gradients(loss: Tensor, learner: Learner, energies: Tensor | None = No
     clip = config.gradient_clip
     if clip is not None and size > clip:
         torch._foreach_mul_(gradients, clip / size)
-    learner.update(gradients)
-    return {"loss": value, "gradient_norm": size}
+    return gradients, {"loss": value, "gradient_norm": size}
+
+
+def apply_all(*updates: Update) -> list[dict[str, float]]:
+    """Update several learners at once, each by its own loss; the losses share no graph.
+
+    Returns:
+        of each ``loss`` and ``gradient_norm`` (Euclidean, before clipping).
+
+    Raises:
+        Diverged: if a loss, a gradient or an energy is not finite or beyond its configured bound. All weights are then still those of the
+            last good update.
+    """
+    found = [checked_gradients(update) for update in updates]
+    for update, (gradients, _) in zip(updates, found, strict=True):
+        update.learner.update(gradients)
+    return [report for _, report in found]
+
+
+def apply_gradients(loss: Tensor, learner: Learner, energies: Tensor | None = None) -> dict[str, float]:
+    """`apply_all` of one learner."""
+    return apply_all(Update(loss, learner, energies))[0]

@@ -1,4 +1,4 @@
-"""Members (methods, samplers, networks, data sets, metrics, feature networks, figures) found by their file's name."""
+"""Members (methods, samplers, networks, data sets, metrics, feature networks, theorems, figures) found by their file's name."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ SHARED = {
     *("pickled_batches", "prepared", "resizing", "splitting", "transfer"),  # data
     *("dealing", "finding", "listing", "own", "own_files", "own_images", "own_vectors", "tables"),  # data of one's own
     *("decoding", "image_files", "image_sets", "zips"),  # data in image files
-    *("contrastive", "multigrid", "persistence", "walkers"),  # methods
+    *("contrastive", "multigrid", "noise_contrast", "noise_flow", "persistence", "walkers"),  # methods
     *("adaptation", "coupling", "leapfrog", "reflection"),  # samplers
     *("spectral", "stem"),  # networks
     *("choosing", "making", "published", "trained"),  # feature networks
+    *("examples", "flows", "laws", "limits"),  # theorems
 }
 
 

@@ -28,6 +28,8 @@ FILES = {
 STAGES = tuple(FILES)
 #: The stages whose files each stage is made from; samples and long runs know nothing of each other.
 MADE_FROM = {"train": (), "sample": ("train",), "long_run": ("train",), "evaluate": ("train", "sample", "long_run")}
+#: What the folder of measured theorems holds: curves, and the card that vouches for them.
+THEOREM_FILES = ("theorems.npz", "theorems.json")
 #: Seconds between two lines of a process that waits for another one.
 PATIENCE = 60.0
 
@@ -35,6 +37,11 @@ PATIENCE = 60.0
 def composition_folder(results: Path, name: str, seed: int) -> Path:
     """Where a composition of two runs of one seed lies."""
     return results / "compositions" / name / f"seed{seed}"
+
+
+def theorems_folder(results: Path) -> Path:
+    """Where measured theorems lie."""
+    return results / "theorems"
 
 
 @dataclass(frozen=True)

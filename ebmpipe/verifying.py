@@ -10,7 +10,9 @@ from ebmpipe.data.prepared import Prepared
 from ebmpipe.features.base import check_network, networks_in
 from ebmpipe.files import CorruptFile, read_signed, sha256
 from ebmpipe.preparing import repair as repair_data
-from ebmpipe.runs import STAGES, RunFolder, onwards
+from ebmpipe.report.reading import MissingResult
+from ebmpipe.report.theorems import proved
+from ebmpipe.runs import STAGES, THEOREM_FILES, RunFolder, onwards, theorems_folder
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Finding:
     """Something in a results folder that is not as it was written.
 
     Attributes:
-        folder: the prepared data set, the data set's feature networks, the run or the composition that it belongs to.
+        folder: the prepared data set, the data set's feature networks, the run, the composition or the theorems that it belongs to.
         problem: what is wrong, naming every file; one per line.
         stage: the first stage of a run that is concerned; None for everything else.
         network: the feature network that is concerned; None for everything else.
@@ -68,6 +70,14 @@ def of_composition(folder: Path) -> Iterator[Finding]:
             yield Finding(folder, f"{folder / name} is missing or was altered after it was written: its SHA-256 is not the ledger's")
 
 
+def of_theorems(results: Path) -> Iterator[Finding]:
+    """What is wrong with the measured theorems."""
+    try:
+        proved(results)
+    except (CorruptFile, MissingResult) as error:
+        yield Finding(theorems_folder(results), str(error))
+
+
 def verify(results: Path) -> Iterator[Path | Finding]:
     """Go through a results folder; yields every folder looked at, and after it what is wrong there.
 
@@ -98,6 +108,9 @@ def verify(results: Path) -> Iterator[Path | Finding]:
     for path in sorted((results / "compositions").glob("*/seed*/")):
         yield path
         yield from of_composition(path)
+    if any(theorems_folder(results).glob("*")):
+        yield theorems_folder(results)
+        yield from of_theorems(results)
 
 
 def repair(finding: Finding, results: Path, raw: Path | None = None) -> str:
@@ -112,6 +125,10 @@ def repair(finding: Finding, results: Path, raw: Path | None = None) -> str:
     if finding.folder.parent.name == "data":
         repair_data(finding.folder.name, finding.folder, raw)
         return "prepared again"
+    if finding.folder == theorems_folder(results):
+        for name in THEOREM_FILES:
+            (finding.folder / name).unlink(missing_ok=True)
+        return "removed the measured theorems: run the workflow again"
     if finding.folder.parents[1].name == "compositions":
         for path in (results / "tables/compositions.csv", *finding.folder.iterdir()):
             path.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from ebmpipe.energies import BasedEnergy, Energy, Law, base_law, frozen, gradien
 from ebmpipe.layers import merged
 from ebmpipe.nets.base import build_network
 from ebmpipe.nets.spectral import spectrally_normalised
-from ebmpipe.optimisation import Learner, apply_gradients
+from ebmpipe.optimisation import Learner, Update, apply_all
 from ebmpipe.samplers.adaptation import adapt, check_adaptable
 from ebmpipe.samplers.base import check_reaches_target
 from ebmpipe.seeding import derive
@@ -339,11 +339,16 @@ class EnergyMethod(Method):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        network: nn.Module = build_network(setup.network, setup.spec, self.classes)
-        if setup.config.spectral_norm is not None:
-            network = spectrally_normalised(network, setup.config.spectral_norm)
-        energy = BasedEnergy(network, setup.spec, self.base, self.temperature)
-        self.learner = Learner(self.trained(energy), setup.config.optimiser, setup.iterations)
+        self.learner = Learner(self.made(setup), setup.config.optimiser, setup.iterations)
+
+    def network(self, setup: Setup, spec: DataSpec) -> nn.Module:
+        """A new network over events of ``spec``, its weights normalised if so configured."""
+        network: nn.Module = build_network(setup.network, spec, self.classes)
+        return network if setup.config.spectral_norm is None else spectrally_normalised(network, setup.config.spectral_norm)
+
+    def made(self, setup: Setup) -> nn.Module:
+        """What is optimised: the energy, or a module around it."""
+        return BasedEnergy(self.network(setup, setup.spec), setup.spec, self.base, self.temperature)
 
     @property
     def classes(self) -> int | None:
@@ -362,26 +367,28 @@ class EnergyMethod(Method):
         probabilities: Tensor = logits.double().softmax(1)
         return probabilities
 
-    def trained(self, energy: BasedEnergy) -> nn.Module:
-        """What is optimised: the energy, or a module around it."""
-        return energy
-
     @property
     def live(self) -> nn.Module:
         """The energy with the weights in training."""
         return self.learner.network
 
-    def update(self, loss: Tensor, energies: Tensor, x: Tensor) -> dict[str, Any]:
-        """Minimise ``loss`` by one update, as `apply_gradients` does, with the energy penalty added.
+    def as_update(self, loss: Tensor, energies: Tensor, x: Tensor, base: Tensor | None = None) -> Update:
+        """The update of the energy that minimises ``loss``, with the energy penalty added.
 
         Args:
             loss: a scalar, in nats.
             energies: E (n,) at every example that the loss was made from.
             x: those examples, (n, *event).
+            base: minus the base's log-density at each, (n,), where theirs is not `base`.
         """
         if self.config.energy_penalty:
-            loss = loss + self.config.energy_penalty * (energies - self.temperature * self.base(x.detach())).square().mean()
-        return dict(apply_gradients(loss, self.learner, energies))
+            base = self.base(x.detach()) if base is None else base.detach()
+            loss = loss + self.config.energy_penalty * (energies - self.temperature * base).square().mean()
+        return Update(loss, self.learner, energies)
+
+    def update(self, loss: Tensor, energies: Tensor, x: Tensor, base: Tensor | None = None) -> dict[str, Any]:
+        """Make the update that `as_update` describes, as `apply_all` does."""
+        return dict(apply_all(self.as_update(loss, energies, x, base))[0])
 
     def energy(self, x: Tensor) -> Tensor:
         value: Tensor = self.energy_function()(x)

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ebmpipe.energies import BasedEnergy, Energy, frozen, gradient
+from ebmpipe.energies import Energy, frozen, gradient
 from ebmpipe.methods.base import ByKind, Reference, Samples, Setup
 from ebmpipe.methods.contrastive import ON_IMAGES, Contrastive, ContrastiveConfig, Negatives
 from ebmpipe.methods.multigrid import Multigrid
@@ -76,7 +76,8 @@ class CD(Contrastive):
         super().__init__(setup)
         self.multigrid = Multigrid(self.config.grids, setup.spec) if self.config.start == "multigrid" else None
 
-    def trained(self, energy: BasedEnergy) -> nn.Module:
+    def made(self, setup: Setup) -> nn.Module:
+        energy = super().made(setup)
         if self.config.start == "multigrid":
             # Below the energy itself, so that one update, one average and one check for divergence take them all.
             energy.coarser = Multigrid.energies(self.config.grids, self.spec, self.config.grid_width, self.temperature)

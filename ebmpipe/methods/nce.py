@@ -2,71 +2,35 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ebmpipe.config import MethodConfig
-from ebmpipe.energies import BasedEnergy, GaussianLaw, Law, gradient, support_of, value_and_gradient
+from ebmpipe.energies import GaussianLaw, Law
 from ebmpipe.methods.base import ByKind, EnergyMethod, Reference, Setup
-from ebmpipe.supports import Box
+from ebmpipe.methods.noise_contrast import NormalisedEnergy, accuracy, contrast
+from ebmpipe.methods.noise_flow import FlowConfig, NoiseFlow
+from ebmpipe.optimisation import apply_all
 
-
-def contrast(log_ratio_data: Tensor, log_ratio_noise: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
-    """-log σ(ℓ - log ν) for data and -log σ(log ν - ℓ) for noise, in nats, one value per example.
-
-    The objective is the mean of the first plus ν times the mean of the second (Gutmann & Hyvärinen 2012, eq. 8).
-
-    Args:
-        log_ratio_data: ℓ = log p(x) - log p_noise(x) at data, (n,).
-        log_ratio_noise: the same at noise, (m,).
-        ratio: ν = m/n, noise samples per example.
-    """
-    offset = math.log(ratio)
-    return functional.softplus(offset - log_ratio_data), functional.softplus(log_ratio_noise - offset)
-
-
-class NormalisedEnergy(nn.Module):
-    """E(x) + c with c = log Z learned: minus a log-density."""
-
-    def __init__(self, energy: BasedEnergy) -> None:
-        super().__init__()
-        self.energy = energy
-        self.log_partition = nn.Parameter(torch.zeros(()))
-
-    @property
-    def support(self) -> Box | None:
-        """That of E."""
-        return support_of(self.energy)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """-log p(x) in nats, shape (n,)."""
-        value: Tensor = self.energy(x) + self.log_partition
-        return value
-
-    def grad(self, x: Tensor) -> Tensor:
-        """Its input gradient."""
-        return gradient(self.energy, x)
-
-    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Both."""
-        value, slope = value_and_gradient(self.energy, x)
-        return value + self.log_partition.detach(), slope
+__all__ = ["NCE", "NCEConfig", "contrast"]
 
 
 class NCEConfig(MethodConfig):
     """Settings of `NCE`."""
 
     ratio: int = Field(1, ge=1, description="ν, noise samples per example")
+    noise: Literal["gaussian", "flow"] = Field(
+        "gaussian", description="law of the noise: a Gaussian, on a box uniform; or a flow that is fitted to the data first, then fixed"
+    )
     noise_width: float = Field(
         1.25,
         gt=0,
         description="standard deviation of the Gaussian noise in units of the data's; of no use on a box, where noise is uniform",
     )
+    flow: FlowConfig = Field(FlowConfig(), description="the flow, where the noise comes from one")
 
 
 class NCE(EnergyMethod):
@@ -92,27 +56,50 @@ class NCE(EnergyMethod):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
+        config, self.flow = self.config, None
         # Noise beyond the box would be told from data by that alone: there it is the uniform base.
-        self.noise: Law = self.base if self.base.support else GaussianLaw.of(setup.spec, self.config.noise_width)
+        self.gaussian = self.base if self.base.support else GaussianLaw.of(setup.spec, config.noise_width)
+        if config.noise == "flow":
+            if not isinstance(self.gaussian, GaussianLaw):
+                raise ValueError(
+                    f"{self.name}: a flow reaches beyond the box, and would be told from data by that alone: set noise to gaussian"
+                )
+            self.flow = NoiseFlow(setup.spec, config.flow, self.gaussian, config.optimiser.schedule, setup.iterations)
 
-    def trained(self, energy: BasedEnergy) -> nn.Module:
-        return NormalisedEnergy(energy)
+    @property
+    def noise(self) -> Law:
+        """The law of the noise as it now is."""
+        return self.gaussian if self.flow is None else self.flow.noise(self.learner.over)
+
+    def made(self, setup: Setup) -> nn.Module:
+        return NormalisedEnergy(super().made(setup))
 
     @property
     def gradient_evaluations_per_step(self) -> int:
         """Every example and every noise sample once."""
         return self.config.batch_size * (1 + self.config.ratio)
 
+    @property
+    def random_cost(self) -> bool:
+        """With a flow updates differ in operations, though not in gradients of E."""
+        return self.flow is not None
+
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
         noise = self.noise.sample(len(batch) * self.config.ratio, generator)
         x = torch.cat([batch, noise])
         energies = self.live(x)
-        log_ratio = self.noise(x) - energies
-        on_data, on_noise = log_ratio.split([len(batch), len(noise)])
+        with torch.no_grad():
+            minus_log_noise = self.noise(x)
+        on_data, on_noise = (minus_log_noise - energies).split([len(batch), len(noise)])
         data_loss, noise_loss = contrast(on_data, on_noise, self.config.ratio)
-        report = self.update(data_loss.mean() + self.config.ratio * noise_loss.mean(), energies, x)
-        offset = math.log(self.config.ratio)
-        return report | {
-            "accuracy": ((on_data > offset).double().mean() + (on_noise < offset).double().mean()) / 2,
+        updates = [self.as_update(data_loss.mean() + self.config.ratio * noise_loss.mean(), energies, x)]
+        if self.flow and self.flow.fits(self.learner.over):
+            updates.append(self.flow.fitting(batch))
+        report, *of_flow = apply_all(*updates)
+        return {
+            **report,
+            "accuracy": accuracy(on_data, on_noise, self.config.ratio),
             "log_partition": self.live.get_parameter("log_partition"),
+            **({"flow_nll": of_flow[0]["loss"]} if of_flow else {}),
+            **({"gradient_evaluations": len(x)} if self.random_cost else {}),
         }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from quadratic_network import QuadraticNetwork, gaussian_of
+from quadratic_network import QuadraticNetwork, SmoothedQuadraticNetwork, gaussian_of
 
 from ebmpipe.config import NetworkConfig
 from ebmpipe.methods import build
@@ -20,7 +20,14 @@ METHODS = {
     "sliced_score_matching": {},
     "sliced_score_matching plain": {"estimator": "plain", "projections": 4},
     "sliced_score_matching finite_difference": {"estimator": "finite_difference", "projections": 4},
+    "ncsn": {"sigma": 0.3, "widest": 2.0, "levels": 5},
+    "nce": {},
+    "nce flow": {"noise": "flow", "ratio": 2},
+    "conditional_nce": {},
+    "flow_contrastive": {},
 }
+#: The network where it is not `QuadraticNetwork`.
+NETWORKS = {"ncsn": SmoothedQuadraticNetwork}
 #: The schedule lets the weights settle; the average over the last updates takes off what noise is left.
 COMMON = {"batch_size": 1024, "optimiser": {"learning_rate": 0.02, "average_decay": 0.99}}
 
@@ -46,7 +53,7 @@ def trained(name, settings):
     mean, covariance = truth()
     std = float((covariance.diag().mean() + mean.var(correction=0)).sqrt())
     spec = DataSpec("gaussian", "vectors", (DIMENSION,), float(mean.mean()), std, None, None, None, Path())
-    network = NetworkConfig(name=QuadraticNetwork.name)
+    network = NetworkConfig(name=NETWORKS.get(name, QuadraticNetwork).name)
     method = build(name.split()[0], spec, COMMON | settings, 0, network=network, iterations=UPDATES)
     generator, root = torch.Generator().manual_seed(1), torch.linalg.cholesky(covariance)
     for _ in range(UPDATES):

@@ -242,6 +242,33 @@ KNOWN = {
 BADNESS = {"data": 0.0005, "noise": 1.0, "nce": 0.3, "pcd": 0.02, "pcd_twin": 0.021, "cd": 0.1, "dsm": 0.06}
 
 
+def theorems(results: Path) -> None:
+    """Measured theorems: two limits, of which one has a second curve, a remainder, two flows and the blindness."""
+    steps, times, places = 0.4 / 2.0 ** np.arange(5), np.linspace(0, 1, 21), np.linspace(0, 8, 17)
+    limits = {f"{kind}_{shape}": steps**2 for kind in ("gradient", "attached") for shape in ("1", "1x2x2")}
+    decay = {f"{key}_{law}": np.exp(-times) for key in ("kl", "fisher") for law in ("mixtures", "gaussians")}
+    decay |= {f"rate_{law}": -np.exp(-times) for law in ("mixtures", "gaussians")}
+    slopes = {f"slope_{key}": 2.0 for key in limits}
+    blind = {"kl_at_8": 0.511, "fisher_at_8": 4e-14, "noise": 4.0, "data_weight": 0.5, "model_weight": 0.9}
+    made: dict[str, tuple[str, dict[str, float], dict[str, np.ndarray]]] = {
+        "cd_step": ("limits", slopes, {"steps": steps} | limits),
+        "conditional_noise": ("limits", slopes, {"steps": steps} | limits),
+        "shifted_noise": ("remainders", slopes, {"steps": steps} | limits),
+        "heat_flow": ("flows", {"factor": 1.0}, {"times": times} | decay),
+        "langevin_flow": ("flows", {"factor": 2.0}, {"times": times} | decay),
+        "mixture_weights": ("blindness", blind, {"places": places} | {key: np.exp(-places) for key in ("kl", "fisher", "fisher_noisy")}),
+    }
+    folder = results / "theorems"
+    folder.mkdir()
+    np.savez(folder / "theorems.npz", **{f"{name}.{key}": values for name, (*_, found) in made.items() for key, values in found.items()})
+    legends = {"cd_step": [["gradient", "CD"], ["attached", "attached"]]}
+    said = {
+        name: {"title": name, "panel": panel, "numbers": numbers, "legend": legends.get(name, [["gradient", name]])}
+        for name, (panel, numbers, _) in made.items()
+    }
+    write_signed(folder / "theorems.json", {"theorems": said, "files": {"theorems.npz": sha256(folder / "theorems.npz")}})
+
+
 @pytest.fixture(autouse=True)
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Directions of the made-up metrics, whatever the package measures; small pictures."""
@@ -282,6 +309,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dic
     density_data(results, "eight_gaussians")
     image_data(results, "blobs")
     vector_data(results, "cloud")
+    theorems(results)
     rng = np.random.default_rng(0)
     labels = {"eight_gaussians": list(BADNESS), "blobs": ["data", "noise", "nce", "pcd", "cd", "dsm"], "cloud": ["pcd", "data", "nce"]}
     runs = {name: {label: [0] if name == "cloud" else [0, 1] for label in chosen} for name, chosen in labels.items()}

@@ -361,6 +361,7 @@ def test_compositions_are_of_runs_that_there_are():
     made = plan(MOONS | {"seeds": [0, 1], "compositions": given})
     assert made.compositions == {"both": given["both"] | {"seeds": [1]}}, "the seeds that both have"
     assert "compositions" in made.overview_figures() and "compositions" not in plan(MOONS).overview_figures()
+    assert "one_gradient" in plan(MOONS).overview_figures(), "theorems need no run"
     SamplingConfig.model_validate(made.composition_sampling())
     assert {"composing", "metric:mmd", "sampler:mala"} <= set(made.composition_revisions())
     wrong = [

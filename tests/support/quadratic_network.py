@@ -3,8 +3,9 @@
 import torch
 from torch import nn
 
-from ebmpipe.energies import gradient
+from ebmpipe.energies import BASE_WIDTH, gradient
 from ebmpipe.nets.base import EnergyNetwork, NetworkSettings
+from ebmpipe.noise_levels import SHARE
 
 
 class QuadraticNetwork(EnergyNetwork):
@@ -30,6 +31,31 @@ class QuadraticNetwork(EnergyNetwork):
 
     def slope_and_laplacian(self, x):
         return self(x), self.slope(x.flatten(1)).view(x.shape), self.matrix.trace().expand(len(x))
+
+
+class SmoothedQuadraticNetwork(EnergyNetwork):
+    """What makes E(x, σ) of `ebmpipe.noise_levels.NoisyEnergies` that of N(m, C + σ²I) for every σ, with C = LLᵀ and m its weights.
+
+    Its last input is the level, its others are x in units in which their variance is one: from both it takes x and σ in units of the data's
+    deviation, and takes off what the base adds.
+    """
+
+    name = "quadratic_network:SmoothedQuadraticNetwork"
+    revision = 1
+    kinds = frozenset({"vectors"})
+    Config = NetworkSettings
+
+    def __init__(self, shape, config):
+        super().__init__(shape, config)
+        self.factor = nn.Parameter(torch.eye(shape[0] - 1))
+        self.mean = nn.Parameter(torch.zeros(shape[0] - 1))
+
+    def forward(self, x):
+        variance = (2 / SHARE * x[:, -1:]).exp()
+        y = x[:, :-1] * (1 + variance).sqrt()
+        covariance = self.factor @ self.factor.T + variance[:, :, None] * torch.eye(len(self.mean))
+        solved = torch.linalg.solve(covariance, (y - self.mean)[:, :, None])[:, :, 0]
+        return ((y - self.mean) * solved).sum(1) / 2 - (y.square() / (2 * (BASE_WIDTH**2 + variance))).sum(1)
 
 
 def gaussian_of(energy, shape):

@@ -17,7 +17,7 @@ from ebmpipe.features import inception
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "config.yaml"
 CATALOGUED = json.loads((ROOT / "workflow/schemas/catalogue.json").read_text())["figures"]
-#: Those that need nothing that this comparison lacks: a classifier, a composition.
+#: Those that are made of runs, and need nothing that this comparison lacks: a classifier, a composition.
 FIGURES = {name: entry for name, entry in CATALOGUED.items() if entry["needs"] is None}
 
 Job = tuple[str, str]
@@ -54,7 +54,8 @@ def test_every_product_is_there(finished: Path) -> None:
             if kind in entry["kinds"]:
                 assert (results / f"figures/{dataset}/{figure}.png").stat().st_size
                 assert (results / f"figures/{dataset}/{figure}.pdf").stat().st_size
-    assert (results / "report/overview.rst").stat().st_size
+    for name in ("report/overview.rst", "theorems/theorems.npz", "theorems/theorems.json", "figures/overview/one_gradient.png"):
+        assert (results / name).stat().st_size
 
 
 def test_tables_keep_their_contract(finished: Path) -> None:
@@ -168,7 +169,7 @@ def test_an_added_data_set_leaves_the_figures_of_the_others_alone(
 
 def test_every_figure_takes_its_colours_from_one_order(finished: Path, snakemake: Snakemake) -> None:
     done = snakemake(finished, "--dry-run", "--printshellcmds", "--forceall", "figures")
-    found = set(re.findall(r"ebmpipe figure .*--labels (\S+) --out results/figures/(\w+)/", done.stdout + done.stderr))
+    found = set(re.findall(r"ebmpipe figure (?!one_gradient).*--labels (\S+) --out results/figures/(\w+)/", done.stdout + done.stderr))
     every = "pcd,nce,dsm,wild,tilted"
     # Of digits as far as the last label that runs on it.
     assert found == {(every, "eight_gaussians"), (every, "overview"), ("pcd,nce,dsm", "digits")}
@@ -242,6 +243,14 @@ def test_a_bumped_revision_reruns_what_depends_on_it(finished: Path, project: Pa
     change, expected = REVISIONS[name]
     edit_catalogue(project, change)
     assert planned(finished, project=project) == with_ends(expected)
+
+
+@pytest.mark.parametrize("key", ["theorem", "nce"])
+def test_a_bumped_revision_of_a_theorem_or_of_its_losses_measures_it_again(
+    finished: Path, project: Path, planned: Planned, key: str
+) -> None:
+    edit_catalogue(project, bump("theorems", "shifted_noise", key))
+    assert planned(finished, project=project) == {("theorems", ""), ("theorems_figure", "figure=one_gradient"), ("all", "")}
 
 
 def test_published_weights_add_a_network_without_training(
