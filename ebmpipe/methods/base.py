@@ -17,7 +17,7 @@ from ebmpipe.energies import BasedEnergy, Energy, Law, base_law, frozen, gradien
 from ebmpipe.layers import merged
 from ebmpipe.nets.base import build_network
 from ebmpipe.nets.spectral import spectrally_normalised
-from ebmpipe.optimisation import Learner, Update, apply_all
+from ebmpipe.optimisation import Learner, Update, apply_gradients
 from ebmpipe.samplers.adaptation import adapt, check_adaptable
 from ebmpipe.samplers.base import check_reaches_target
 from ebmpipe.seeding import derive
@@ -387,8 +387,8 @@ class EnergyMethod(Method):
         return Update(loss, self.learner, energies)
 
     def update(self, loss: Tensor, energies: Tensor, x: Tensor, base: Tensor | None = None) -> dict[str, Any]:
-        """Make the update that `as_update` describes, as `apply_all` does."""
-        return dict(apply_all(self.as_update(loss, energies, x, base))[0])
+        """Make the update that `as_update` describes, as `apply_gradients` does."""
+        return dict(apply_gradients(*self.as_update(loss, energies, x, base)))
 
     def energy(self, x: Tensor) -> Tensor:
         value: Tensor = self.energy_function()(x)

@@ -59,7 +59,10 @@ class FlowContrastive(EnergyMethod):
     Config = FlowContrastiveConfig
     config: FlowContrastiveConfig
     supports = frozenset({"space"})  # the flow reaches beyond every box
-    settings_by_kind: ClassVar[ByKind] = {"density": {"batch_size": 512}, "images": {"data_noise": 0.3}}
+    settings_by_kind: ClassVar[ByKind] = {
+        "density": {"batch_size": 512},
+        "images": {"data_noise": 0.3, "flow": {"transforms": 6, "width": 128, "fit": 0.3, "cover": 0.1}},
+    }
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)

@@ -1,7 +1,7 @@
 """Denoising score matching against closed forms on Gaussians: sign, scale and optimum, in several dimensions and on an image shape."""
 
-import itertools
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -117,7 +117,7 @@ def test_standard_deviation_for_small_noise(shape):
             gradients[-1].append(float(torch.autograd.grad(scaled.sum(), factors)[0].std()) / sigma**2)
     assert max(controlled[1:]) < 1.1 * min(controlled[1:])
     assert max(controlled) < 2 * min(controlled)
-    for larger, smaller in itertools.pairwise(plain):  # σ is a fifth each time
+    for larger, smaller in pairwise(plain):  # σ is a fifth each time
         assert smaller / larger == pytest.approx(5**2, rel=0.3)
     assert plain[2] > 500 * controlled[2]
     assert gradients[2][0] / gradients[1][0] == pytest.approx(5, rel=0.1)
