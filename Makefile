@@ -75,6 +75,10 @@ tables: environment config-can-be-read ## make the tables, and what they need [C
 test: environment ## run the tests [TESTS=tests/… ARGS='for pytest']
 	$(INSIDE) $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS) $(TESTS)
 
+.PHONY: gpu-check
+gpu-check: environment ## compare a CUDA GPU with the CPU: energies, kernels, updates, resuming; skips all without one [ARGS='for pytest']
+	$(INSIDE) $(BIN)/python -m pytest -rs -n logical --maxprocesses 8 --dist worksteal $(ARGS) tests/gpu
+
 .PHONY: lint
 lint: environment ## check style, types and the workflow's rules
 	$(BIN)/ruff check .

@@ -60,7 +60,7 @@ def commit() -> str | None:
 
 
 def choose_device(wanted: str) -> str:
-    """``auto`` is a CUDA GPU if torch sees one, else the CPU; anything else is taken as it is.
+    """``auto`` is a CUDA GPU if torch sees one, else the CPU; anything else is taken as it is. On a GPU, arithmetic is then `exact`.
 
     Raises:
         ValueError: if a GPU is asked for and torch sees none, or there is no such device.
@@ -68,6 +68,8 @@ def choose_device(wanted: str) -> str:
     import torch
 
     seen = torch.cuda.is_available()
+    if seen:
+        exact()
     if wanted == "auto":
         return "cuda" if seen else "cpu"
     try:
@@ -79,6 +81,20 @@ def choose_device(wanted: str) -> str:
     if kind == "cuda" and not seen:
         raise ValueError(f"--device {wanted}: torch {torch.__version__} sees no CUDA GPU; take --device cpu, or install with TORCH=cuda")
     return wanted
+
+
+def exact() -> None:
+    """Have a GPU compute in the precision of its tensors, and a convolution give the same bits every time.
+
+    By default torch rounds the inputs of convolutions to ten bits (TF32), so that a GPU would not give a CPU's numbers, and cuDNN may take
+    an algorithm that adds up in whatever order threads come, so that a resumed run would not be the whole one.
+    """
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
 
 
 def device_name(device: str) -> str:

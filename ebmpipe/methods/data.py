@@ -38,7 +38,7 @@ class Data(Control):
         behind = np.random.PCG64(seed)
         chosen = np.random.Generator(behind.advance(0 if self.spec.levels is None else count * dimension)).permutation(count)[:n]
         order = np.argsort(chosen)
-        samples, begin = torch.empty(len(chosen), *self.spec.shape), 0
+        samples, begin = torch.empty(len(chosen), *self.spec.shape, dtype=torch.float32), 0
         for part in data.in_parts("validation", np.random.default_rng(seed)):
             here = order[np.searchsorted(chosen[order], begin) : np.searchsorted(chosen[order], begin + len(part))]
             samples[torch.from_numpy(here)] = torch.from_numpy(part[chosen[here] - begin]).float()
