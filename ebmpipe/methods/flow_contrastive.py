@@ -59,7 +59,7 @@ class FlowContrastive(EnergyMethod):
     Config = FlowContrastiveConfig
     config: FlowContrastiveConfig
     supports = frozenset({"space"})  # the flow reaches beyond every box
-    # Noise that is hard to tell from data makes for a gradient of little variance: small batches, and many updates, are worth more than here.
+    # Noise that is hard to tell from data makes for gradients of little variance: small batches, and many updates, pay.
     settings_by_kind: ClassVar[ByKind] = {
         "density": {"batch_size": 128},
         "images": {"data_noise": 0.3, "flow": {"transforms": 6, "width": 128, "fit": 0.3, "cover": 0.1}},
