@@ -141,6 +141,15 @@ class Update(NamedTuple):
     energies: Tensor | None = None
 
 
+def laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """``gradient`` with its numbers in the order in memory that those of ``parameter`` have.
+
+    Fused kernels pair them by that order. Gradients that were differentiated twice through a convolution come in another one than weights
+    in channels-last layout have; a GPU then refuses, and a CPU takes each for another's.
+    """
+    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
+
+
 def checked_gradients(update: Update) -> tuple[list[Tensor], dict[str, float]]:
     """The gradients of a loss in its learner's weights, clipped, and the ``loss`` and the Euclidean ``gradient_norm`` before clipping.
 
@@ -155,7 +164,9 @@ def checked_gradients(update: Update) -> tuple[list[Tensor], dict[str, float]]:
     within(largest, config.energy_bound, "the largest energy")
     within(value, config.loss_bound, "the loss")
     # A parameter that the loss does not see, as score matching does not see the offset of E, has gradient zero.
-    gradients = list(torch.autograd.grad(loss, list(learner.network.parameters()), materialize_grads=True))
+    parameters = list(learner.network.parameters())
+    found = torch.autograd.grad(loss, parameters, materialize_grads=True)
+    gradients = [laid_out_as(parameter, gradient) for parameter, gradient in zip(parameters, found, strict=True)]
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     size = within(norm.item(), config.gradient_bound, "the gradient's norm")
     clip = config.gradient_clip

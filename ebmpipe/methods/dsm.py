@@ -64,7 +64,7 @@ class DSM(EnergyMethod):
     """
 
     name = "dsm"
-    revision = 1
+    revision = 2
     title = "DSM"
     references = (
         Reference("P. Vincent", "A connection between score matching and denoising autoencoders", 2011),

@@ -34,6 +34,14 @@ def update(method, data, device):
     return method.training_step(batch, generator)
 
 
+def signed_as(value, other, key):
+    """Singular vectors, which spectral normalisation keeps, with the signs of ``other``: they have none of their own."""
+    if key.rsplit(".", 1)[-1] not in ("u", "v", "followed"):
+        return value
+    signs = (value * other.to(value.device)).sum(0).sign()
+    return value * signs
+
+
 def is_weight(key):
     return ".network." in key or ".average." in key
 
@@ -53,6 +61,7 @@ def test_update(name, dataset, precision, prepared, gpu):
     for key, value in on_gpu.state_dict().items():
         changed += not torch.equal(state[key], before[key])
         assert value.device.type == torch.device(gpu).type, key
+        value = signed_as(value, state[key], key)
         if not value.is_floating_point():
             assert torch.equal(value.cpu(), state[key]), key
         elif precision.dtype == torch.float32 and is_weight(key):

@@ -33,6 +33,23 @@ def test_equals_torch_adam():
         torch.testing.assert_close(a, b)
 
 
+def test_gradients_of_another_layout_than_their_weights_move_the_right_ones():
+    """Weights of convolutions in channels-last layout, and gradients that went through them twice, which are not."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.SiLU(), nn.Conv2d(4, 3, 3), nn.Flatten(), nn.Linear(12, 1))
+    ours = Learner(network.to(memory_format=torch.channels_last), OptimiserConfig(betas=(0.0, 0.0), schedule="constant"), 10)
+    x = torch.randn(5, 2, 4, 4, requires_grad=True)
+
+    def matching(f):
+        return torch.autograd.grad(f(x).sum(), x, create_graph=True)[0].square().sum(1).mean()
+
+    gradients = torch.autograd.grad(matching(ours.network), list(ours.network.parameters()), materialize_grads=True)
+    assert any(g.stride() != p.stride() for g, p in zip(gradients, ours.network.parameters(), strict=True)), "nothing is tested"
+    apply_gradients(matching(ours.network), ours)
+    for moment, gradient in zip(ours.moments("first_moment"), gradients, strict=True):
+        torch.testing.assert_close(moment, gradient)
+
+
 def test_cosine_schedule_with_warmup():
     member = learner(iterations=10, learning_rate=1.0, warmup=1)
     rates = []
