@@ -49,6 +49,8 @@ def is_weight(key):
 @pytest.mark.parametrize("dataset", NETWORKS)
 @pytest.mark.parametrize("name", [*TRAINED, *CLASSIFIERS])
 def test_update(name, dataset, precision, prepared, gpu):
+    if name.startswith("unbiased_cd") and precision.dtype == torch.float32:
+        pytest.skip("coupled chains take decisions, and in single precision rounding decides some of them")
     data = Prepared(prepared[dataset])
     on_cpu, on_gpu = made(name, data, "cpu"), made(name, data, gpu)
     before = {key: value.clone() for key, value in on_cpu.state_dict().items()}
