@@ -21,6 +21,11 @@ IDS = [*registry.names("methods"), "ebmpipe.methods.template:Template"]
 TRAINED = [name for name in IDS if registry.load("methods", name).trains]
 #: Methods whose energy may be made of class logits, with the classifier on: the same contract holds.
 CLASSIFIERS = [f"{name}+classifier" for name in TRAINED if "cross_entropy" in registry.load("methods", name).Config.model_fields]
+#: Methods that do something else once a flow has been fitted, here by two updates; the fourth deceives the energy.
+FLOWS = {
+    "nce+flow": {"noise": "flow", "flow": {"fit": 0.03}},
+    "flow_contrastive+deceiving": {"flow": {"fit": 0.03}},
+}
 
 
 @pytest.fixture(params=DATASETS)
@@ -29,9 +34,10 @@ def data(request, prepared):
 
 
 def made(name, data, seed=0, iterations=50, **settings):
-    name, _, classifier = name.partition("+")
+    settings = FLOWS.get(name, {}) | settings
+    name, _, variant = name.partition("+")
     method = registry.load("methods", name)
-    if classifier:
+    if variant == "classifier":
         if data.spec.classes is None:
             pytest.skip(f"{data.spec.name} has no labels")
         settings["cross_entropy"] = 1.0
@@ -54,7 +60,7 @@ def trained(method, data, first=0, last=3, generator=None):
 
 
 def check_cost(method, data, monkeypatch):
-    """Examples whose energy is differentiated, by hand or by autograd, counted while one update runs."""
+    """Examples whose energy is differentiated, by hand or by autograd, counted while one update runs, whose report this returns."""
     counted, seen = [], []
     for energy in (BasedEnergy, NoisyEnergies):
         for hand in ("grad", "value_and_grad"):
@@ -96,6 +102,7 @@ def check_cost(method, data, monkeypatch):
     (report,) = reports
     assert ("gradient_evaluations" in report) == method.random_cost
     assert sum(counted) == report.get("gradient_evaluations", method.gradient_evaluations_per_step)
+    return report
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -154,7 +161,7 @@ class TestEveryMethod:
             assert gradient(method.energy_function(), x).shape == x.shape
 
 
-@pytest.mark.parametrize("name", [*TRAINED, *CLASSIFIERS])
+@pytest.mark.parametrize("name", [*TRAINED, *CLASSIFIERS, *FLOWS])
 class TestEveryTrainedMethod:
     def test_state_dict_holds_all_that_the_next_update_depends_on(self, name, data):
         whole, first, second = made(name, data), made(name, data), made(name, data, seed=9)
@@ -240,3 +247,11 @@ def test_cost_is_as_declared_whatever_the_start_and_the_kernel(name, settings, k
 def test_cost_is_as_declared_of_every_form_of_score_matching(name, settings, prepared, monkeypatch):
     data = Prepared(prepared["eight_gaussians"])
     check_cost(made(name, data, **settings), data, monkeypatch)
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_cost_is_as_declared_once_the_flow_is_the_noise(name, prepared, monkeypatch):
+    data = Prepared(prepared["eight_gaussians"])
+    method = made(name, data, flow={"fit": 0.0})
+    report = check_cost(method, data, monkeypatch)
+    assert report["gradient_evaluations"] == method.gradient_evaluations_per_step  # the most that an update costs
