@@ -39,8 +39,7 @@ def slope_and_curvature(energy: Energy, x: Tensor, v: Tensor) -> tuple[Tensor, T
         v: a direction for each, shape of ``x``, or k of them, (k, n, *event); constants.
     """
     x = x.detach().requires_grad_(True)
-    (first,) = torch.autograd.grad(energy(x).sum(), x, create_graph=True)
-    curvatures = []
+    first, curvatures = slope(energy, x), []
     for along in v.view(-1, *x.shape):
         (second,) = torch.autograd.grad((first * along).sum(), x, create_graph=True)
         curvatures.append((second * along).flatten(1).sum(1))

@@ -91,13 +91,15 @@ class FlowContrastive(EnergyMethod):
         energies = self.live(x)
         on_data, on_noise = (minus_log_noise.detach() - energies).split(n)
         data_loss, noise_loss = contrast(on_data, on_noise, 1.0)
-        of_energy = self.as_update(data_loss.mean() + noise_loss.mean(), energies, x)
+        # A penalty is on the network's part of the energies, of which log Z is none.
+        log_partition = self.live.get_parameter("log_partition")
+        of_energy = self.as_update(data_loss.mean() + noise_loss.mean(), energies - log_partition, x)
         of_flow = self.flow.fitting(batch) if fits else self.deceiving(energies[:n].detach(), noise, minus_log_noise)
         report, flow_report = apply_all(of_energy, of_flow)
         return {
             **report,
             "accuracy": accuracy(on_data, on_noise),
-            "log_partition": self.live.get_parameter("log_partition"),
+            "log_partition": log_partition.detach(),
             "flow_loss": flow_report["loss"],
             "gradient_evaluations": (2 if fits else 3) * n,
         }

@@ -15,8 +15,6 @@ from ebmpipe.methods.noise_contrast import NormalisedEnergy, accuracy, contrast
 from ebmpipe.methods.noise_flow import FlowConfig, NoiseFlow
 from ebmpipe.optimisation import apply_all
 
-__all__ = ["NCE", "NCEConfig", "contrast"]
-
 
 class NCEConfig(MethodConfig):
     """Settings of `NCE`."""
@@ -41,13 +39,17 @@ class NCE(EnergyMethod):
     """
 
     name = "nce"
-    revision = 1
+    revision = 2
     title = "NCE"
     references = (
         Reference(
             "M. Gutmann, A. Hyvärinen", "Noise-contrastive estimation: a new estimation principle for unnormalized statistical models", 2010
         ),
-        Reference("M. Gutmann, A. Hyvärinen", "Noise-contrastive estimation of unnormalized statistical models", 2012),
+        Reference(
+            "M. Gutmann, A. Hyvärinen",
+            "Noise-contrastive estimation of unnormalized statistical models, with applications to natural image statistics",
+            2012,
+        ),
         Reference("Y. Song, D. P. Kingma", "How to train your energy-based models", 2021, "2101.03288"),
     )
     Config = NCEConfig
@@ -92,14 +94,16 @@ class NCE(EnergyMethod):
             minus_log_noise = self.noise(x)
         on_data, on_noise = (minus_log_noise - energies).split([len(batch), len(noise)])
         data_loss, noise_loss = contrast(on_data, on_noise, self.config.ratio)
-        updates = [self.as_update(data_loss.mean() + self.config.ratio * noise_loss.mean(), energies, x)]
+        # A penalty is on the network's part of the energies, of which log Z is none.
+        log_partition = self.live.get_parameter("log_partition")
+        updates = [self.as_update(data_loss.mean() + self.config.ratio * noise_loss.mean(), energies - log_partition, x)]
         if self.flow and self.flow.fits(self.learner.over):
             updates.append(self.flow.fitting(batch))
         report, *of_flow = apply_all(*updates)
         return {
             **report,
             "accuracy": accuracy(on_data, on_noise, self.config.ratio),
-            "log_partition": self.live.get_parameter("log_partition"),
+            "log_partition": log_partition.detach(),
             **({"flow_nll": of_flow[0]["loss"]} if of_flow else {}),
             **({"gradient_evaluations": len(x)} if self.random_cost else {}),
         }

@@ -60,7 +60,7 @@ class NCSN(EnergyMethod):
         Reference("Y. Song, S. Ermon", "Improved techniques for training score-based generative models", 2020, "2006.09011"),
         Reference(
             "Z. Li, Y. Chen, F. T. Sommer",
-            "Learning energy-based models in high-dimensional spaces with multi-scale DSM",
+            "Learning energy-based models in high-dimensional spaces with multi-scale denoising score matching",
             2019,
             "1910.07762",
         ),
@@ -78,6 +78,11 @@ class NCSN(EnergyMethod):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         config = self.config
+        if config.widest * self.spec.std < config.sigma:
+            raise ValueError(
+                f"{self.name}: the widest level, {config.widest:g} times the data's deviation {self.spec.std:.3g}, is below sigma, "
+                f"{config.sigma:g}: raise widest or lower sigma"
+            )
         self.widths = geometric(config.widest * self.spec.std, config.sigma, config.levels)
         self.register_buffer("sigmas", torch.tensor(self.widths), persistent=False)
 
@@ -104,7 +109,7 @@ class NCSN(EnergyMethod):
         losses = noise_conditional_score_matching(energy, batch, z, sigma)
         report = self.update(losses.mean(), energy.seen, energy.x, self.live.base(energy.x, sigma))  # type: ignore[operator]
         narrow = sigma == self.sigmas[-1]
-        return report | {"loss_of_least_level": losses.detach()[narrow].mean()}
+        return report | ({"loss_of_least_level": losses.detach()[narrow].mean()} if bool(narrow.any()) else {})
 
     def own_samples(self, n: int, generator: torch.Generator) -> Samples:
         """``n`` samples by annealed Langevin dynamics from noise about as wide as the data at the widest level."""

@@ -22,7 +22,7 @@ class FlowConfig(Model):
     transforms: int = Field(2, ge=1, description="invertible transforms: splines in up to ten dimensions, couplings of affine maps in more")
     width: int = Field(32, ge=1, description="units of the two hidden layers of each")
     fit: float = Field(
-        0.5, ge=0, le=1, description="share of the run, from its beginning, in which the flow is fitted to the data and is no noise yet"
+        0.5, ge=0, lt=1, description="share of the run, from its beginning, in which the flow is fitted to the data and is no noise yet"
     )
     cover: float = Field(
         0.5, ge=0, lt=1, description="share of the noise that is drawn from a broad Gaussian instead, so that it reaches where no data are"
@@ -59,7 +59,7 @@ class CoveredLaw(Law):
         flow, flow_slope = self.flow.value_and_grad(x)
         if not self.cover:
             return flow, flow_slope
-        value, of_gaussian = self.forward(x), math.log(self.cover) - self.gaussian(x)
+        value, of_gaussian = self.forward(x).detach(), math.log(self.cover) - self.gaussian(x)
         share = (value + of_gaussian).exp().view(-1, *[1] * (x.dim() - 1))
         return value, (1 - share) * flow_slope + share * self.gaussian.grad(x)
 
@@ -69,7 +69,10 @@ class CoveredLaw(Law):
 
     def reparametrised(self, n: int, generator: torch.Generator) -> Tensor:
         """``n`` samples, as functions of the flow's weights; the last of them, as many as their share comes to, are the Gaussian's."""
-        covering = round(self.cover * n)
+        due = round(self.cover * n, 6)
+        covering = int(due)
+        if due > covering:  # the share is that of the density in the mean, whatever n is
+            covering += int(torch.rand((), generator=generator, device=generator.device) < due - covering)
         return torch.cat([self.flow.reparametrised(n - covering, generator), self.gaussian.sample(covering, generator)])
 
 

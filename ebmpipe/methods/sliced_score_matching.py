@@ -78,7 +78,11 @@ class SlicedScoreMatchingConfig(MethodConfig):
         "rademacher", description="law of the directions v: independent signs, or standard normal"
     )
     projections: int = Field(1, ge=1, description="directions for each example")
-    step: float = Field(0.1, gt=0, description="distance between the points of the finite differences, in model space")
+    step: float = Field(
+        0.1,
+        gt=0,
+        description="distance of the finite differences' points, in model space; larger on larger images, where single precision asks for it",
+    )
 
 
 class SlicedScoreMatching(EnergyMethod):

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ebmpipe.energies import Energy
-from ebmpipe.methods.nce import contrast
+from ebmpipe.methods.noise_contrast import contrast
 from ebmpipe.methods.sliced_score_matching import plain_slices
 from ebmpipe.theorems.examples import directions
 from ebmpipe.theorems.limits import Limit

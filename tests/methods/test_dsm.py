@@ -135,3 +135,9 @@ def test_an_update_is_of_the_form_that_was_asked_for():
         losses.append(method.training_step(x, torch.Generator().manual_seed(0))["loss"])
         assert losses[-1] == pytest.approx(expected, rel=1e-5)
     assert losses[0] != pytest.approx(losses[1], rel=0.01)
+
+
+def test_the_level_of_noise_is_that_of_both_noises():
+    spec = DataSpec("made_up", "vectors", (2,), 0.0, 1.0, None, None, None, Path())
+    assert build("dsm", spec, {"sigma": 0.3, "data_noise": 0.4}).noise_level == pytest.approx(0.5)
+    assert build("ncsn", spec, {"sigma": 0.3, "data_noise": 0.4}).noise_level == pytest.approx(0.5)

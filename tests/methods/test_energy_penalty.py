@@ -79,6 +79,19 @@ def test_keeps_energies_close_to_the_base(name):
     assert sizes[1] < sizes[0] / 3
 
 
+@pytest.mark.parametrize("name", ["nce", "flow_contrastive", "ncsn", "dsm", "score_matching"])
+def test_an_energy_that_is_its_base_is_not_penalised(name):
+    """Whatever log Z is beside it, and whatever the base is that a level of noise has."""
+    losses = []
+    for penalty in (0.0, 1.0):
+        method = made(penalty, name=name)
+        with torch.no_grad():
+            for key, weights in method.live.named_parameters():
+                weights.fill_(3.0 if key == "log_partition" else 0.0)
+        losses.append(method.training_step(images(), torch.Generator().manual_seed(1))["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
 def test_negative_penalties_are_refused():
     with pytest.raises(ValueError, match="energy_penalty"):
         made(-1.0)

@@ -146,9 +146,41 @@ def test_the_flow_is_fitted_first_and_pays_for_slopes_only_later():
     assert all(report["flow_loss"] == pytest.approx(-report["loss"], rel=1e-5) for report in reports[3:])
 
 
-def test_its_own_samples_are_the_flows():
-    method = build("flow_contrastive", SPEC, {}, iterations=6)
+def test_its_own_samples_are_those_of_the_averaged_flow():
+    method = build("flow_contrastive", SPEC, {"batch_size": 16}, iterations=6)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(6):
+        method.training_step(torch.randn(16, 1, generator=generator), generator)
     own = method.own_samples(2000, torch.Generator().manual_seed(0))
     assert own.sampler == "flow"
     assert own.x.shape == (2000, 1)
-    torch.testing.assert_close(own.x, method.flow.average.sample(2000, torch.Generator().manual_seed(0)))
+    averaged, live = (flow.sample(2000, torch.Generator().manual_seed(0)) for flow in (method.flow.average, method.flow.law.flow))
+    assert torch.equal(own.x, averaged)
+    assert not torch.equal(own.x, live)
+
+
+def test_an_update_moves_the_flow_along_the_whole_gradient():
+    """Through samples and density: that of V by plain autograd, with the energy differentiated in x."""
+    method = build("flow_contrastive", SPEC, {"batch_size": 32, "flow": {"fit": 0.0, "width": 8}}, iterations=6)
+    batch, taken = torch.randn(32, 1, generator=torch.Generator().manual_seed(3)), []
+    noise = method.flow.law.reparametrised(32, torch.Generator().manual_seed(0))
+    on_data, on_noise = (method.flow.law(x) - method.live(x) for x in (batch, noise))
+    data_loss, noise_loss = contrast(on_data, on_noise, 1.0)
+    expected = torch.autograd.grad(-data_loss.mean() - noise_loss.mean(), list(method.flow.learner.network.parameters()))
+    assert sum(float(part.square().sum()) for part in expected) < 10**2, "clipped"
+    method.flow.learner.update = taken.append
+    method.training_step(batch, torch.Generator().manual_seed(0))
+    for found, exact in zip(taken[0], expected, strict=True):
+        torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "cover"), [(1, 0.5), (4, 0.1), (25, 0.3), (8, 0.5)])
+def test_the_share_drawn_from_the_gaussian_is_that_of_the_density(n, cover):
+    """In the mean over many draws, however few samples one has."""
+    law = CoveredLaw(NoiseFlow(SPEC, FlowConfig(width=8), GaussianLaw.of(SPEC), "constant", 10).law.flow, GaussianLaw.of(SPEC), cover)
+    counts, generator = [], torch.Generator().manual_seed(0)
+    law.gaussian.sample = lambda m, generator: counts.append(m) or torch.zeros(m, 1)
+    for _ in range(400):
+        assert len(law.sample(n, generator)) == n
+    mean, spread = sum(counts) / 400, (n * cover) % 1
+    assert abs(mean - n * cover) <= 5 * (spread * (1 - spread) / 400) ** 0.5 + 1e-9

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from quadratic_network import QuadraticNetwork
 
+from ebmpipe.config import NetworkConfig
 from ebmpipe.methods import build
-from ebmpipe.methods.nce import contrast
+from ebmpipe.methods.noise_contrast import accuracy, contrast
 from ebmpipe.spec import DataSpec
 
 SHAPES = [(1,), (2,), (10,), (1, 2, 2)]
@@ -138,3 +140,24 @@ def test_noise_from_a_flow_is_fitted_first_and_then_fixed():
         assert ("flow_nll" in report) == (len(weights) <= 5)
     assert not torch.equal(weights[3], weights[4])
     assert torch.equal(weights[4], weights[9])
+
+
+@pytest.mark.parametrize("ratio", [1, 4])
+def test_the_method_learns_log_z_whatever_the_ratio(ratio):
+    """c is log Z of the energy beside it: the two together are normalised."""
+    spec = DataSpec("gaussian", "vectors", (1,), 0.0, 1.0, None, None, None, Path())
+    settings = {"ratio": ratio, "batch_size": 512, "optimiser": {"learning_rate": 0.05, "average_decay": 0.98}}
+    method = build("nce", spec, settings, network=NetworkConfig(name=QuadraticNetwork.name), iterations=400)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(400):
+        method.training_step(0.5 * torch.randn(512, 1, generator=generator), generator)
+    x = torch.linspace(-8, 8, 4001)[:, None]
+    with torch.no_grad():
+        assert abs(float(method.learner.average.log_partition)) > 0.2, "log Z is too near zero for this to say anything"
+        assert float((-method.energy(x)).logsumexp(0)) + math.log(16 / 4000) == pytest.approx(0, abs=0.03)
+
+
+def test_accuracy_is_the_share_told_right_by_the_classifier_at_its_ratio():
+    on_data, on_noise = torch.tensor([2.0, 1.0, -1.0, 0.5]), torch.tensor([-2.0, 1.0])
+    assert float(accuracy(on_data, on_noise, 1.0)) == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert float(accuracy(on_data, on_noise, 4.0)) == pytest.approx((1 / 4 + 1) / 2)

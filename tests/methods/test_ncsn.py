@@ -132,3 +132,17 @@ def test_samples_end_with_the_jump_where_that_is_configured():
     assert own.before is not None
     torch.testing.assert_close(own.x, own.before - 0.2**2 * method.learner.average.at(0.2).grad(own.before))
     assert own.gradient_evaluations == 50 * (own.sampler_steps + 1)
+
+
+def test_its_sampler_ends_at_the_least_level_and_stays_there():
+    method = trained("ncsn", {"widest": 2.0, "levels": 4, "steps_per_level": 5}, updates=2)
+    assert method.widths[0] == pytest.approx(2.0 * method.spec.std)
+    assert method.widths[-1] == 0.2
+    own = method.own_samples(10, torch.Generator().manual_seed(0))
+    assert own.sampler_steps == 5 * 5
+    assert own.temperature == 1.0
+
+
+def test_a_widest_level_below_sigma_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"widest level, 0\.01 times the data's deviation .* below sigma, 0\.2"):
+        trained("ncsn", {"widest": 0.01}, updates=0)
