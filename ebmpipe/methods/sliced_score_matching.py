@@ -81,7 +81,7 @@ class SlicedScoreMatchingConfig(MethodConfig):
     step: float = Field(
         0.1,
         gt=0,
-        description="distance of the finite differences' points, in model space; larger on larger images, where single precision asks for it",
+        description="distance of the finite differences' points, in model space; larger images need a larger one in single precision",
     )
 
 
