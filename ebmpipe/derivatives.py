@@ -41,7 +41,8 @@ def slope_and_curvature(energy: Energy, x: Tensor, v: Tensor) -> tuple[Tensor, T
     x = x.detach().requires_grad_(True)
     first, curvatures = slope(energy, x), []
     for along in v.view(-1, *x.shape):
-        (second,) = torch.autograd.grad((first * along).sum(), x, create_graph=True)
+        # Of an energy that is linear in x the slope is a constant, and its derivative zero.
+        (second,) = torch.autograd.grad((first * along).sum(), x, create_graph=True, materialize_grads=True)
         curvatures.append((second * along).flatten(1).sum(1))
     return first, torch.stack(curvatures).view(v.shape[: v.dim() - x.dim() + 1])
 

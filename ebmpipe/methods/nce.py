@@ -66,7 +66,11 @@ class NCE(EnergyMethod):
                 raise ValueError(
                     f"{self.name}: a flow reaches beyond the box, and would be told from data by that alone: set noise to gaussian"
                 )
+            if not config.flow.fit:
+                raise ValueError(f"{self.name}: a flow of fit 0 is never fitted to the data here: set fit above 0")
             self.flow = NoiseFlow(setup.spec, config.flow, self.gaussian, config.optimiser.schedule, setup.iterations)
+        elif config.flow != FlowConfig():
+            raise ValueError(f"{self.name}: settings of a flow do nothing where noise is gaussian: set noise to flow, or leave them out")
 
     @property
     def noise(self) -> Law:

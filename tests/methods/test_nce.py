@@ -142,6 +142,16 @@ def test_noise_from_a_flow_is_fitted_first_and_then_fixed():
     assert torch.equal(weights[4], weights[9])
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"noise": "flow", "flow": {"fit": 0.0}}, "never fitted"), ({"flow": {"width": 8}}, "do nothing where noise is gaussian")],
+)
+def test_settings_of_a_flow_that_do_nothing_are_refused(settings, message):
+    spec = DataSpec("gaussian", "vectors", (2,), 0.0, 1.0, None, None, None, Path())
+    with pytest.raises(ValueError, match=f"nce: .*{message}"):
+        build("nce", spec, settings, iterations=10)
+
+
 @pytest.mark.parametrize("ratio", [1, 4])
 def test_the_method_learns_log_z_whatever_the_ratio(ratio):
     """c is log Z of the energy beside it: the two together are normalised."""

@@ -161,3 +161,12 @@ def test_any_function_will_do_and_watching_one_changes_nothing():
     assert watched.seen is value
     torch.testing.assert_close(laplacian, slope_and_laplacian(watched.energy, x)[2])
     assert torch.equal(watched.x.detach(), x)
+
+
+@pytest.mark.parametrize("directions", [1, 3])
+def test_an_energy_that_is_linear_has_no_curvature(directions):
+    weights = torch.tensor([1.0, -2.0], dtype=torch.float64, requires_grad=True)
+    v = torch.randn(directions, N, 2, dtype=torch.float64)
+    first, curvatures = slope_and_curvature(lambda x: x @ weights, points((2,)), v)
+    assert torch.equal(first.detach(), weights.detach().expand(N, 2))
+    assert not curvatures.any() and curvatures.shape == (directions, N)
