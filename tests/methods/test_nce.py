@@ -171,3 +171,12 @@ def test_accuracy_is_the_share_told_right_by_the_classifier_at_its_ratio():
     on_data, on_noise = torch.tensor([2.0, 1.0, -1.0, 0.5]), torch.tensor([-2.0, 1.0])
     assert float(accuracy(on_data, on_noise, 1.0)) == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert float(accuracy(on_data, on_noise, 4.0)) == pytest.approx((1 / 4 + 1) / 2)
+
+
+def test_the_method_reports_accuracy_at_its_own_ratio():
+    """Before any update the energy is the base, which is the noise here: all is called noise where noise is four times as frequent."""
+    spec = DataSpec("gaussian", "vectors", (2,), 0.0, 1.0, None, None, None, Path())
+    method = build("nce", spec, {"ratio": 4, "noise_width": 1.25, "batch_size": 64}, iterations=2)
+    generator = torch.Generator().manual_seed(0)
+    report = method.training_step(torch.randn(64, 2, generator=generator), generator)
+    assert float(report["accuracy"]) == pytest.approx(0.5, abs=0.02)

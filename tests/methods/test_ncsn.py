@@ -146,3 +146,23 @@ def test_its_sampler_ends_at_the_least_level_and_stays_there():
 def test_a_widest_level_below_sigma_is_refused_by_name():
     with pytest.raises(ValueError, match=r"widest level, 0\.01 times the data's deviation .* below sigma, 0\.2"):
         trained("ncsn", {"widest": 0.01}, updates=0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_loss_of_the_least_level_is_reported_where_an_example_has_it(seed, monkeypatch):
+    spec = DataSpec("gaussian", "vectors", (2,), 0.0, 1.0, None, None, None, Path())
+    method, seen = build("ncsn", spec, {"batch_size": 4, "levels": 6}, iterations=2), []
+
+    def watched(energy, x, z, sigma):
+        seen.append((noise_conditional_score_matching(energy, x, z, sigma), sigma))
+        return seen[0][0]
+
+    monkeypatch.setattr("ebmpipe.methods.ncsn.noise_conditional_score_matching", watched)
+    generator = torch.Generator().manual_seed(seed)
+    report = method.training_step(torch.randn(4, 2, generator=generator), generator)
+    ((values, sigma),) = seen
+    least = values[sigma == min(method.widths)]
+    if len(least):
+        assert float(report["loss_of_least_level"]) == pytest.approx(float(least.mean().detach()))
+    else:
+        assert "loss_of_least_level" not in report
