@@ -15,31 +15,31 @@ from ebmpipe.samplers import run
 
 #: Method -> (revision, then on eight_gaussians and on digits, after ten updates, what `values_of` tells).
 METHODS = {
-    "cd": (1, 0.09844221, 0.2091228, -0.08030342, 4.687153),
-    "conditional_nce": (1, 0.1072791, 0.8629872, -0.01168749, 0.2562238),
-    "convergent": (1, 0.1171424, 1.652568, -0.1194766, 17.05038),
-    "dsm": (2, 0.1024039, 0.04680212, -0.0365275, 0.6866003),
-    "flow_contrastive": (1, 0.06243629, 1.175842, -0.1419285, 18.59109),
-    "igebm": (1, -5.102345, 405.9549, 26.16928, 11644.45),
-    "improved_cd": (2, 0.1289429, 2.590451, -0.1223431, 17.28099),
-    "jarzynski": (1, 0.1251855, 2.312715, -0.1388924, 17.33081),
-    "nce": (2, 0.03645367, 1.263658, -0.1805966, 20.09139),
-    "ncsn": (1, -0.2039118, 0.4155223, 0.5075942, 2.432947),
-    "pcd": (2, 0.1333162, 3.004608, -0.1261924, 18.08886),
-    "score_matching": (1, 0.1420508, 0.4544194, -0.1144088, 18.23764),
-    "short_run": (1, 0.1281606, 3.750873, -0.1241283, 17.12128),
-    "sliced_score_matching": (1, 0.1383895, 0.4498564, -0.1049712, 18.36315),
-    "unbiased_cd": (1, 0.113141, 0.8493071, -0.1027538, 14.23263),
+    "cd": (1, -0.004748608, 0.4380127, -0.1855878, 5.933711),
+    "conditional_nce": (1, -0.003436312, 0.432391, -0.1276933, 0.3141223),
+    "convergent": (1, -0.005158836, 2.772711, -0.2419311, 21.29265),
+    "dsm": (2, -0.01842185, 0.06025631, -0.134129, 0.6415627),
+    "flow_contrastive": (1, -0.002534215, 1.296968, -0.2503164, 21.36524),
+    "igebm": (1, 5.797598, 424.3021, 35.96658, 13293.62),
+    "improved_cd": (2, -0.004108, 1.975369, -0.2466257, 21.71257),
+    "jarzynski": (1, 0.009782208, 2.886924, -0.2657991, 21.61334),
+    "nce": (2, -0.04540886, 1.236858, -0.3188626, 22.48159),
+    "ncsn": (1, 0.002709171, 0.1996883, 0.06188909, 3.666602),
+    "pcd": (2, 0.007662173, 2.060512, -0.2625887, 24.83691),
+    "score_matching": (1, 0.01387529, 0.4487374, -0.2283665, 22.33755),
+    "short_run": (1, 0.001203181, 2.058689, -0.2524773, 21.85326),
+    "sliced_score_matching": (1, 0.01221587, 0.4742918, -0.221485, 22.71916),
+    "unbiased_cd": (1, -0.01004818, 1.374415, -0.227283, 17.37882),
 }
 #: Sampler -> (revision, mean square of 50 chains after 20 steps on a standard Gaussian in the plane).
 SAMPLERS = {
-    "annealed_langevin": (1, 1.051667),
-    "hmc": (1, 0.821447),
-    "mala": (1, 1.115556),
-    "nuts": (1, 0.932099),
-    "parallel_tempering": (1, 1.029564),
-    "ula": (1, 0.901884),
-    "underdamped_langevin": (1, 0.872392),
+    "annealed_langevin": (1, 0.9950895),
+    "hmc": (1, 1.063717),
+    "mala": (1, 1.097566),
+    "nuts": (1, 0.9338624),
+    "parallel_tempering": (1, 0.9205178),
+    "ula": (1, 0.883448),
+    "underdamped_langevin": (1, 0.9913317),
 }
 #: What the defaults need so that ten small updates show what a method does: chains that fit the batch, and a temperature not far from 1.
 METHOD_SETTINGS = {
@@ -51,7 +51,7 @@ METHOD_SETTINGS = {
     "pcd": {"chains": 64},
 }
 #: The same on digits of methods whose energy is made of class logits and trained to classify too.
-CLASSIFIERS = {"pcd": (2, -2.307662, 7.403847), "igebm": (1, -48.59281, 23718.3)}
+CLASSIFIERS = {"pcd": (2, -2.376381, 10.44469), "igebm": (1, -60.34956, 29782.31)}
 #: What 20 steps need beside a step size of 0.5 to go through all that a sampler does.
 SETTINGS = {
     "annealed_langevin": {"width": 3.0, "levels": 3, "steps_per_level": 5},
@@ -72,7 +72,7 @@ def values_of(name, data, **more):
     generator = torch.Generator().manual_seed(0)
     batches = Batches(data, 32, 0, "cpu", method.classifies)
     for step in range(10):
-        batch = batches.at(step, generator)
+        batch = batches.at(step, generator).double()
         if method.classifies:
             method.labelled_step(batch, batches.labels_at(step), generator)
         else:
@@ -81,22 +81,28 @@ def values_of(name, data, **more):
     if data.spec.levels:
         points = 2 * (points + 0.5) / data.spec.levels - 1
     moments = sum(float(moment.double().abs().sum()) for moment in method.learner.moments("first_moment"))
-    # In double precision: the difference is small beside its terms.
-    method.double()
     with torch.no_grad():
         return float((method.energy(points) - method.base(points)).mean()), moments
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    """In single precision one processor rounds an acceptance probability to where its coin accepts, and another does not."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_methods(name, prepared):
     values = [value for dataset in ("eight_gaussians", "digits") for value in values_of(name, Prepared(prepared[dataset]))]
-    assert (registry.load("methods", name).revision, *values) == pytest.approx(METHODS[name], rel=1e-4)
+    assert (registry.load("methods", name).revision, *values) == pytest.approx(METHODS[name], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_classifiers(name, prepared):
     values = values_of(name, Prepared(prepared["digits"]), cross_entropy=1.0)
-    assert (registry.load("methods", name).revision, *values) == pytest.approx(CLASSIFIERS[name], rel=1e-4)
+    assert (registry.load("methods", name).revision, *values) == pytest.approx(CLASSIFIERS[name], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -106,4 +112,4 @@ def test_samplers(name):
     x, _ = run(
         kernel(step_size=0.5, **SETTINGS.get(name, {})), lambda v: v.square().sum(1) / 2, start, 20, torch.Generator().manual_seed(0)
     )
-    assert (kernel.revision, float(x.square().mean())) == pytest.approx(SAMPLERS[name], rel=1e-4)
+    assert (kernel.revision, float(x.square().mean())) == pytest.approx(SAMPLERS[name], rel=1e-6)
