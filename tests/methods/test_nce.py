@@ -174,7 +174,7 @@ def test_accuracy_is_the_share_told_right_by_the_classifier_at_its_ratio():
 
 
 def test_the_method_reports_accuracy_at_its_own_ratio():
-    """Before any update the energy is the base, which is the noise here: all is called noise where noise is four times as frequent."""
+    """At first the energy is about the base, little wider than the noise: nearly nowhere four times as likely, so all is called noise."""
     spec = DataSpec("gaussian", "vectors", (2,), 0.0, 1.0, None, None, None, Path())
     method = build("nce", spec, {"ratio": 4, "noise_width": 1.25, "batch_size": 64}, iterations=2)
     generator = torch.Generator().manual_seed(0)
