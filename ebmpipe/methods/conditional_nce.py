@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from ebmpipe.config import MethodConfig
 from ebmpipe.methods.base import ByKind, EnergyMethod, Reference
-
-Scale = Annotated[float, Field(gt=0)]
+from ebmpipe.methods.neighbours import Scale, with_neighbours
 
 
 def conditional_contrast(energy_data: Tensor, energy_noisy: Tensor) -> Tensor:
@@ -61,10 +60,7 @@ class ConditionalNCE(EnergyMethod):
         return 2 * self.config.batch_size
 
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
-        scales = batch.new_tensor(self.config.scales) * self.spec.std
-        chosen = scales[torch.randint(len(scales), (len(batch),), generator=generator, device=batch.device)]
-        z = torch.randn(batch.shape, generator=generator, device=batch.device, dtype=batch.dtype)
-        x = torch.cat([batch, batch + chosen.view(-1, *[1] * (batch.dim() - 1)) * z])
+        x = with_neighbours(batch, self.config.scales, self.spec.std, generator)
         energies = self.live(x)
         on_data, on_noisy = energies.split(len(batch))
         report = self.update(conditional_contrast(on_data, on_noisy).mean(), energies, x)

@@ -131,6 +131,7 @@ GOLDEN = {
     "heat_flow": (1, "kl_mixtures", 0.168333),
     "langevin_flow": (1, "kl_mixtures", 0.0741829),
     "mixture_weights": (1, "fisher_noisy", 0.00637113),
+    "probability_flow": (1, "gradient_3", 0.000388285),
     "shifted_noise": (1, "gradient_3", 2.62317e-08),
 }
 
