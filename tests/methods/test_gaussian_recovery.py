@@ -28,6 +28,7 @@ METHODS = {
     "nce flow": {"noise": "flow", "ratio": 2, "batch_size": 512, "flow": SMALL_FLOW | {"fit": 0.4}, "optimiser": QUICKER, "updates": 400},
     "conditional_nce": {"batch_size": 4096},
     "minimum_probability_flow": {"batch_size": 4096, "updates": 1600},
+    "energy_discrepancy": {"updates": 1600},
     "flow_contrastive": {"flow": SMALL_FLOW | {"fit": 0.6}, "optimiser": QUICKER, "updates": 400},
 }
 #: The network where it is not `QuadraticNetwork`.
