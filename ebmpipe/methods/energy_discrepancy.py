@@ -17,7 +17,7 @@ def energy_discrepancy(energy_data: Tensor, energy_perturbed: Tensor, stabiliser
     """log(w/M + (1/M) Σⱼ exp(E(x) - E(x'ⱼ))) for each example, shape (n,), in nats.
 
     The x'ⱼ are draws of where x may have come from, had it been seen through noise: x + √t ξ + √t ξ'ⱼ, with one ξ for all of them
-    (Schröder et al. 2023, eq. 10). For w = 1 it is, but for log M, minus the logarithm of the probability with which the energy picks x out
+    (Schröder et al. 2023). For w = 1 it is, but for log M, minus the logarithm of the probability with which the energy picks x out
     of itself and the x'ⱼ. Given x + √t ξ these are exchangeable but for the data's density, so that the truth is its optimum for every M
     and t; for M = 1 it is half of conditional NCE's loss.
 
@@ -45,7 +45,7 @@ class EnergyDiscrepancyConfig(MethodConfig):
 class EnergyDiscrepancy(EnergyMethod):
     """Compares each example with points that it might have been, had it been seen through noise: no score, no chain, no log Z.
 
-    As t grows it goes from score matching to maximum likelihood (Schröder et al. 2023, theorem 2), so that noise as wide as the data sees
+    As t grows it goes from score matching to maximum likelihood (Schröder et al. 2023), so that noise as wide as the data sees
     the weights of modes that little noise does not.
     """
 

@@ -1,30 +1,56 @@
-"""Examples with noise about them, for losses that compare the energies of the two."""
+"""Examples and themselves with noise, told by their energies: what losses f(E(x') - E(x)) of the two share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from abc import abstractmethod
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from ebmpipe.config import MethodConfig
+from ebmpipe.methods.base import ByKind, EnergyMethod
+
 #: A standard deviation of noise, in units of the data's.
 Scale = Annotated[float, Field(gt=0)]
 
 
-def with_neighbours(batch: Tensor, scales: Sequence[float], std: float, generator: torch.Generator) -> Tensor:
-    """Examples and below them, in the same order, each with Gaussian noise of one of ``scales``, drawn evenly: (2n, *event).
+class NeighboursConfig(MethodConfig):
+    """Settings of `Neighbours`."""
 
-    The law of the noise is symmetric in the two, so that its density cancels wherever they are compared.
+    scales: tuple[Scale, ...] = Field(
+        (0.3, 1.0), min_length=1, description="standard deviations of the noise, in units of the data's; each example draws one of them"
+    )
 
-    Args:
-        batch: examples (n, *event).
-        scales: standard deviations in units of ``std``.
-        std: the data's standard deviation.
-        generator: of the noise.
+
+class Neighbours(EnergyMethod):
+    """A method whose loss compares each example with its neighbour x', itself with Gaussian noise.
+
+    The law of x' given x is symmetric in the two, so that its density cancels, as do Z and any constant of E.
     """
-    widths = batch.new_tensor(scales) * std
-    chosen = widths[torch.randint(len(widths), (len(batch),), generator=generator, device=batch.device)]
-    z = torch.randn(batch.shape, generator=generator, device=batch.device, dtype=batch.dtype)
-    return torch.cat([batch, batch + chosen.view(-1, *[1] * (batch.dim() - 1)) * z])
+
+    Config = NeighboursConfig
+    config: NeighboursConfig
+    supports = frozenset({"space"})  # noise that leaves the box would be told from data by that alone
+    settings_by_kind: ClassVar[ByKind] = {"density": {"batch_size": 512}, "images": {"data_noise": 0.3}}
+
+    @staticmethod
+    @abstractmethod
+    def loss(here: Tensor, there: Tensor, /) -> Tensor:
+        """The loss of each example, (n,), from E at it and E at its neighbour, (n,) both, in nats."""
+
+    @property
+    def gradient_evaluations_per_step(self) -> int:
+        """Every example and its neighbour once."""
+        return 2 * self.config.batch_size
+
+    def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
+        widths = batch.new_tensor(self.config.scales) * self.spec.std
+        chosen = widths[torch.randint(len(widths), (len(batch),), generator=generator, device=batch.device)]
+        z = torch.randn(batch.shape, generator=generator, device=batch.device, dtype=batch.dtype)
+        x = torch.cat([batch, batch + chosen.view(-1, *[1] * (batch.dim() - 1)) * z])
+        energies = self.live(x)
+        here, there = energies.split(len(batch))
+        report = self.update(self.loss(here, there).mean(), energies, x)
+        return report | {"accuracy": (here < there).double().mean()}

@@ -12,11 +12,16 @@ SHAPES = [(1,), (2,), (10,), (1, 3, 3)]
 N, VARIANCE = 200_000, 0.6
 
 
-def flows(shape, sigma, precision):
+def pairs(shape, sigma):
+    """‖x‖² and ‖x'‖² of draws of N(0, v) and of the same with noise."""
     generator = torch.Generator().manual_seed(0)
     x = VARIANCE**0.5 * torch.randn(N, *shape, generator=generator, dtype=torch.float64)
     noisy = x + sigma * torch.randn(N, *shape, generator=generator, dtype=torch.float64)
-    return probability_flow(*(precision * y.flatten(1).square().sum(1) / 2 for y in (x, noisy)))
+    return tuple(y.flatten(1).square().sum(1) for y in (x, noisy))
+
+
+def flows(shape, sigma, precision):
+    return probability_flow(*(precision * square / 2 for square in pairs(shape, sigma)))
 
 
 def exact(shape, sigma, precision):
@@ -37,10 +42,8 @@ def test_its_mean_at_the_truth_is_the_closed_form_and_the_least(shape, sigma):
     for factor in (0.5, 0.9, 1.1, 1.5):
         assert exact(shape, sigma, factor / VARIANCE) > closed
     # And the samples' own slope vanishes there, within five standard errors.
-    generator = torch.Generator().manual_seed(0)
-    x = VARIANCE**0.5 * torch.randn(N, *shape, generator=generator, dtype=torch.float64)
-    noisy = x + sigma * torch.randn(N, *shape, generator=generator, dtype=torch.float64)
-    slopes = values.detach() * (x.flatten(1).square().sum(1) - noisy.flatten(1).square().sum(1)) / 4
+    here, there = pairs(shape, sigma)
+    slopes = values.detach() * (here - there) / 4
     (slope,) = torch.autograd.grad(values.mean(), truth)
     assert float(slope) == pytest.approx(float(slopes.mean()), rel=1e-9, abs=1e-12)
     assert abs(float(slope)) < 5 * float(slopes.std()) / math.sqrt(N)
