@@ -27,6 +27,19 @@ def slope(energy: Energy, x: Tensor) -> Tensor:
     return result
 
 
+def to_first_order(values: Tensor, slopes: Tensor, x: Tensor) -> Tensor:
+    """What a function is of points that move with weights, to first order: E + ∇E·(x - x₀) with x₀ the value of x, shape (n,).
+
+    Its value and its gradient through ``x`` are those of E, whose own weights stay out of it.
+
+    Args:
+        values: E at the points, (n,), a constant.
+        slopes: ∇E there, shape of ``x``, a constant.
+        x: the points (n, *event), functions of the weights that made them.
+    """
+    return values + (slopes * (x - x.detach())).flatten(1).sum(1)
+
+
 def slope_and_curvature(energy: Energy, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """∇E(x), shape of ``x`` (n, *event), and vᵀ∇²E(x)v, shape (n,), as functions of the weights.
 

@@ -9,24 +9,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ebmpipe.config import MethodConfig
+from ebmpipe.derivatives import to_first_order
 from ebmpipe.energies import GaussianLaw, frozen, value_and_gradient
 from ebmpipe.methods.base import ByKind, EnergyMethod, Reference, Samples, Setup
 from ebmpipe.methods.noise_contrast import NormalisedEnergy, accuracy, contrast
 from ebmpipe.methods.noise_flow import FlowConfig, NoiseFlow
 from ebmpipe.optimisation import Update, apply_all
-
-
-def seen_by_flow(values: Tensor, slopes: Tensor, x: Tensor) -> Tensor:
-    """Energies of samples as functions of where they are, to first order: E + ∇E·(x - x₀) with x₀ the value of x, shape (n,).
-
-    Its value and its gradient through ``x`` are those of E, whose weights stay out of it.
-
-    Args:
-        values: E at the samples, (n,), a constant.
-        slopes: ∇E there, shape of ``x``, a constant.
-        x: the samples (n, *event), functions of the weights that made them.
-    """
-    return values + (slopes * (x - x.detach())).flatten(1).sum(1)
 
 
 class FlowContrastiveConfig(MethodConfig):
@@ -114,7 +102,7 @@ class FlowContrastive(EnergyMethod):
         """
         with frozen(self.live):
             values, slopes = value_and_gradient(self.live, noise.detach())
-        on_data, on_noise = (minus_log_noise - torch.cat([energies, seen_by_flow(values, slopes, noise)])).split(len(noise))
+        on_data, on_noise = (minus_log_noise - torch.cat([energies, to_first_order(values, slopes, noise)])).split(len(noise))
         data_loss, noise_loss = contrast(on_data, on_noise, 1.0)
         return Update(-data_loss.mean() - noise_loss.mean(), self.flow.learner)
 

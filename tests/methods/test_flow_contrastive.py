@@ -9,7 +9,7 @@ import torch
 from ebmpipe.config import NetworkConfig
 from ebmpipe.energies import GaussianLaw
 from ebmpipe.methods import build
-from ebmpipe.methods.flow_contrastive import seen_by_flow
+from ebmpipe.derivatives import to_first_order
 from ebmpipe.methods.noise_contrast import contrast
 from ebmpipe.methods.noise_flow import CoveredLaw, FlowConfig, NoiseFlow
 from ebmpipe.spec import DataSpec
@@ -48,7 +48,7 @@ def test_energies_seen_by_the_flow_have_their_value_and_their_gradient():
 
     plain = energy(x)
     (slopes,) = torch.autograd.grad(plain.sum(), x, retain_graph=True)
-    seen = seen_by_flow(plain.detach(), slopes, x)
+    seen = to_first_order(plain.detach(), slopes, x)
     torch.testing.assert_close(seen, plain)
     torch.testing.assert_close(torch.autograd.grad(seen.square().sum(), x)[0], torch.autograd.grad(plain.square().sum(), x)[0])
     assert weight.grad is None

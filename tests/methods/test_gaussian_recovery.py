@@ -29,6 +29,9 @@ METHODS = {
     "conditional_nce": {"batch_size": 4096},
     "minimum_probability_flow": {"batch_size": 4096, "updates": 1600},
     "energy_discrepancy": {"updates": 1600},
+    "kernel_stein": {"scale": 0.3, "batch_size": 512, "optimiser": {"learning_rate": 0.1, "average_decay": 0.99}, "updates": 3200},
+    "learned_stein": {"critic": {"width": 8, "depth": 1, "learning_rate": 0.05}, "optimiser": QUICK, "updates": 1600},
+    "adversarial": {"generator": {"width": 8, "depth": 1, "learning_rate": 0.02}, "updates": 2400},
     "flow_contrastive": {"flow": SMALL_FLOW | {"fit": 0.6}, "optimiser": QUICKER, "updates": 400},
 }
 #: The network where it is not `QuadraticNetwork`.
