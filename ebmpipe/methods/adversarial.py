@@ -71,7 +71,7 @@ class AdversarialConfig(MethodConfig):
 
 
 class Adversarial(EnergyMethod):
-    """max over E, min over q of E_q E - E_data E - H(q): a generator learns to sample the energy, which learns to tell its samples from data.
+    """max over E, min over q of E_q E - E_data E - H(q): a generator q learns to sample the energy, which learns to tell q from the data.
 
     The generator stands in for chains; its entropy keeps it from collapsing to the energy's minimum, and its score is estimated from where
     in latent space each sample may have come from (VERA: Grathwohl et al. 2021). The bound on the log-likelihood is an upper one: it is as
@@ -145,8 +145,7 @@ class Adversarial(EnergyMethod):
             "bound": variational_bound(on_data.detach(), on_generated.detach(), log_density),
             "entropy": -log_density.mean(),
             "generator_gradient_norm": of_generator["gradient_norm"],
-            **{"divergence": -critic["loss"] for critic in of_critic},
-        }
+        } | ({"divergence": -of_critic[0]["loss"]} if of_critic else {})
 
     def own_samples(self, n: int, generator: torch.Generator) -> Samples:
         """``n`` samples of the generator, with averaged weights."""

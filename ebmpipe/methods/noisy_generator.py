@@ -28,10 +28,10 @@ class NoisyGeneratorConfig(EventMapConfig):
 class NoisyGenerator(nn.Module):
     """x = g(z) + σε with z ~ N(0, I) and ε ~ N(0, I): a law q with samples, whose score is an expectation over z given x.
 
-    ∇ log q(x) is the mean of h = (g(z) - x)/σ² over z given x. The z that made x is one draw of it, but of no use: there h is -ε/σ, which does
-    not know how x moves with the weights, as the gradient of the entropy needs. Grathwohl et al. (2021) weigh draws about that z, which
-    hold on to it in part. Here draws are from Gaussians that z given x is close to: one step of Newton's method away from each of several
-    latent vectors, with the precision Λ = JᵀJ/σ² + I by g's derivative J there. These are the z that made x and those that made
+    ∇ log q(x) is the mean of h = (g(z) - x)/σ² over z given x. The z that made x is one draw of it, but of no use: there h is -ε/σ, which
+    does not know how x moves with the weights, as the gradient of the entropy needs. Grathwohl et al. (2021) weigh draws about that z,
+    which hold on to it in part. Here draws are from Gaussians that z given x is close to: one step of Newton's method away from each of
+    several latent vectors, with the precision Λ = JᵀJ/σ² + I by g's derivative J there. These are the z that made x and those that made
     the nearest other samples of the batch: a generator that folds reaches x from many places, and would be taken for one of more entropy
     than it has if only one of them were known. Where g is linear, all are the one Gaussian that z given x is, whatever z was; draws
     come in pairs about its mean, and score and density are exact. Else weights see to the difference, p(x, z) over the mixture's density.

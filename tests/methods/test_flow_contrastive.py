@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ebmpipe.config import NetworkConfig
+from ebmpipe.derivatives import to_first_order
 from ebmpipe.energies import GaussianLaw
 from ebmpipe.methods import build
-from ebmpipe.derivatives import to_first_order
 from ebmpipe.methods.noise_contrast import contrast
 from ebmpipe.methods.noise_flow import CoveredLaw, FlowConfig, NoiseFlow
 from ebmpipe.spec import DataSpec

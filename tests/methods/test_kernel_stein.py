@@ -95,6 +95,6 @@ def test_it_is_least_at_the_precision_of_the_data(shape, profile):
     x = examples(shape, 3000)
     precisions = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
     values = torch.stack([squared_kernel_stein_discrepancy(x, -p * x, 1.0, profile) for p in precisions])
-    constant, slope, curvature = torch.linalg.solve(torch.stack([torch.ones(3), precisions, precisions**2], dim=1).double(), values)
+    _, slope, curvature = torch.linalg.solve(torch.stack([torch.ones(3), precisions, precisions**2], dim=1).double(), values)
     assert float(curvature) > 0
     assert float(-slope / (2 * curvature)) == pytest.approx(1 / VARIANCE, rel=0.1)
