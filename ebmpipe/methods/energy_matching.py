@@ -67,8 +67,9 @@ class EnergyMatchingConfig(MethodConfig):
     pairing: Literal["optimal", "independent"] = Field("optimal", description="how noise and examples of a batch are paired")
     warm_up: float = Field(0.2, ge=0, le=1, description="fraction of the run in which transport is all that is learned")
     transport_weight: float = Field(
-        0.3, ge=0, description="weight of the loss of transport once the contrast is there, in nats per unit of the data's variance"
+        0.3, ge=0, description="weight of the loss of transport when the contrast sets in, in nats per unit of the data's variance"
     )
+    fade_out: float = Field(0.4, ge=0, le=1, description="fraction of the run at which that weight has fallen to zero")
     transport_steps: int = Field(10, ge=1, description="steps from t = 0 to 1 of chains that start at noise")
     steps: int = Field(10, ge=1, description="steps of the kernel from t = 1 on, of all chains")
     kernel: KernelConfig = Field(
@@ -85,8 +86,8 @@ class EnergyMatching(EnergyMethod):
     the temperature rises from 0 to ε_max. From t = 1 on both run a kernel for exp(-E) itself (Balcerak et al. 2025).
 
     Transport asks something else of V than the law does wherever it passes, which is the more felt the nearer to the data. Hence its loss
-    fades out of the times from τ* to 1, as published, and, which is not, its weight falls linearly to 0 over the second phase: the law that
-    is learned at the end is the contrast's. Published chains take Langevin steps without rejection from t = 1 on too.
+    fades out of the times from τ* to 1, as published, and, which is not, its weight falls linearly to 0 by a fraction of the run: the law
+    that is learned from there on is the contrast's. Published chains take Langevin steps without rejection from t = 1 on too.
 
     Reports ``d_t`` and ``r_t`` as `Contrastive` does, in the second phase, and ``transport``, the loss of transport per unit of variance.
     """
@@ -106,6 +107,8 @@ class EnergyMatching(EnergyMethod):
     config: EnergyMatchingConfig
     supports = frozenset({"space"})  # noise on its way to the data comes from beyond every box
     settings_by_kind: ClassVar[ByKind] = {
+        # A law about as wide as the noise is come to in a time of about its variance over ε_max, where one of narrow parts takes less.
+        "vectors": {"temperature": 0.5, "steps": 20, "kernel": {"name": "mala", "settings": {"step_size": 0.6}}},
         "images": {"data_noise": 0.3, "kernel": {"name": "mala", "settings": {"step_size": 0.2}}},
     }
 
@@ -130,6 +133,12 @@ class EnergyMatching(EnergyMethod):
         config = self.config
         return config.batch_size * (2 + self.kernel.cost(config.steps) + 2) + config.batch_size // 2 * config.transport_steps
 
+    @property
+    def transport_weight(self) -> float:
+        """What the loss of transport weighs beside the contrast: it falls linearly from the end of the first phase to `fade_out`."""
+        begin, end, over = self.config.warm_up, self.config.fade_out, self.learner.over
+        return self.config.transport_weight * (end - over) / (end - begin) if over < end else 0.0
+
     def transport(self, batch: Tensor, cutoff: float | None, generator: torch.Generator) -> tuple[Tensor, Watched]:
         """The mean loss of transport to ``batch`` (n, *event) per unit of variance, and the energies it was made from.
 
@@ -153,25 +162,26 @@ class EnergyMatching(EnergyMethod):
 
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
         config, n = self.config, len(batch)
-        over = (self.learner.over - config.warm_up) / max(1 - config.warm_up, 1e-12)
-        if over < 0:
+        if self.learner.over < config.warm_up:
             loss, energy = self.transport(batch, None, generator)
             return self.update(loss, energy.seen, energy.x) | {"transport": loss.detach(), "gradient_evaluations": 2 * n}
         with frozen(self.live):
             start = torch.cat([batch[: n - n // 2], self.from_noise(self.live, n // 2, generator)])
             negative, summary = samplers.run(self.kernel, self.live, start, config.steps, generator)
-        transport, energy = self.transport(batch, config.cutoff, generator)
         x = torch.cat([batch, negative])
-        energies = self.live(x)
+        energies = seen = self.live(x)
         on_data, on_negatives = (part.mean() for part in energies.chunk(2))
-        contrast = on_data - on_negatives
-        loss = contrast + config.transport_weight * (1 - over) * transport
-        report = self.update(loss, torch.cat([energies, energy.seen]), torch.cat([x, energy.x]))
-        report |= {"d_t": contrast.detach(), "r_t": summary.gradient_norm, "transport": transport.detach()}
+        contrast = loss = on_data - on_negatives
+        report: dict[str, Any] = {"d_t": contrast.detach(), "r_t": summary.gradient_norm}
+        evaluations = summary.gradient_evaluations + 2 * n + n // 2 * config.transport_steps
+        if weight := self.transport_weight:
+            transport, energy = self.transport(batch, config.cutoff, generator)
+            loss, seen, x = contrast + weight * transport, torch.cat([energies, energy.seen]), torch.cat([x, energy.x])
+            report["transport"], evaluations = transport.detach(), evaluations + 2 * n
+        report |= self.update(loss, seen, x) | {"gradient_evaluations": evaluations}
         report |= {"energy_data": on_data.detach(), "energy_negative": on_negatives.detach()}
         if self.kernel.adjusted:
             report["acceptance"] = summary.acceptance
-        report["gradient_evaluations"] = summary.gradient_evaluations + 4 * n + n // 2 * config.transport_steps
         return report
 
     def own_samples(self, n: int, generator: torch.Generator) -> Samples:

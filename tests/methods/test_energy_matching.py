@@ -196,18 +196,21 @@ def test_one_update_of_transport_confines_to_narrower_data_and_lets_go_to_wider(
 
 
 def test_chains_run_once_transport_is_learned_and_its_weight_falls_to_zero():
-    method = made((2,), {"warm_up": 0.25, "transport_weight": 2.0, "batch_size": 50, "optimiser": STILL})
+    settings = {"warm_up": 0.25, "fade_out": 0.75, "transport_weight": 2.0, "batch_size": 50, "optimiser": STILL}
+    method = made((2,), settings)
     batch, generator = MEAN + STD * torch.randn(50, 2), torch.Generator().manual_seed(0)
-    weights = []
-    for over in (0.2, 0.25, 0.625, 0.999999):
+    weights, costs = [], []
+    for over in (0.2, 0.25, 0.5, 0.75, 0.9):
         method.learner.fraction = over
         report = method.training_step(batch, generator)
-        chains = over >= 0.25
-        assert ("d_t" in report) == chains
-        assert report["gradient_evaluations"] == (method.gradient_evaluations_per_step if chains else 100)
-        if chains:
+        assert ("d_t" in report) == (over >= 0.25)
+        assert ("transport" in report) == (over < 0.75)
+        costs.append(report["gradient_evaluations"])
+        if 0.25 <= over < 0.75:
             weights.append((report["loss"] - float(report["d_t"])) / float(report["transport"]))
-    assert weights == pytest.approx([2.0, 1.0, 0.0], abs=1e-4)
+    assert weights == pytest.approx([2.0, 1.0], abs=1e-4)
+    most = method.gradient_evaluations_per_step
+    assert costs == [100, most, most, most - 100, most - 100]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -227,7 +230,7 @@ def test_samples_end_with_the_jump_where_that_is_configured():
     method.sampling = SamplingConfig(denoise=True)
     own = method.own_samples(50, torch.Generator().manual_seed(0))
     torch.testing.assert_close(own.x, own.before - 0.3**2 * method.learner.average.grad(own.before))
-    assert own.gradient_evaluations == 50 * (10 + 11 + 1)
+    assert own.gradient_evaluations == 50 * (10 + 21 + 1)
 
 
 def test_a_kernel_of_another_temperature_is_refused():

@@ -30,7 +30,7 @@ METHODS = {
     "conditional_nce": {"batch_size": 4096},
     "minimum_probability_flow": {"batch_size": 4096, "updates": 1600},
     "energy_discrepancy": {"updates": 1600},
-    "energy_matching": {},
+    "energy_matching": {"batch_size": 512, "optimiser": QUICK},
     "flow_contrastive": {"flow": SMALL_FLOW | {"fit": 0.6}, "optimiser": QUICKER, "updates": 400},
 }
 #: The network where it is not `QuadraticNetwork`.
