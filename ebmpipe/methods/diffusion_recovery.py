@@ -91,7 +91,17 @@ class DiffusionRecovery(ManyLevels):
     )
     Config = DiffusionRecoveryConfig
     config: DiffusionRecoveryConfig
-    settings_by_kind: ClassVar[ByKind] = {"density": {"levels": 3}, "images": {"sigma": 0.3, "widest": 3.0}}
+    settings_by_kind: ClassVar[ByKind] = {
+        "density": {"levels": 3},
+        # In many dimensions MALA accepts shorter steps alone; where it accepts none, negatives stay where they began and E has no bound.
+        "images": {
+            "batch_size": 32,
+            "sigma": 0.3,
+            "widest": 3.0,
+            "steps": 20,
+            "kernel": {"name": "mala", "settings": {"step_size": 0.4}},
+        },
+    }
     sigmas: Tensor
     gaps: Tensor
 

@@ -29,7 +29,7 @@ def share_of_transport(t: Tensor, cutoff: float) -> Tensor:
 
 
 def transport_loss(energy: Energy, start: Tensor, end: Tensor, t: Tensor, temperature: float) -> Tensor:
-    """‖ε ∇E(x_t) + (x₁ - x₀)‖² at x_t = (1 - t) x₀ + t x₁ for each pair, shape (n,): the velocity -∇V of the potential V = ε E against theirs.
+    """‖ε ∇E(x_t) + (x₁ - x₀)‖² at x_t = (1 - t) x₀ + t x₁ for each pair, shape (n,): the velocity -∇V of V = ε E against theirs.
 
     Over all fields the best velocity at x is the mean of x₁ - x₀ among the pairs and times of which x_t = x; among gradients, which do not
     know the time, it is the nearest to that in mean square over the law of x_t.
@@ -46,7 +46,7 @@ def transport_loss(energy: Energy, start: Tensor, end: Tensor, t: Tensor, temper
 
 
 def transported(energy: Energy, x: Tensor, steps: int, temperature: float, cutoff: float, generator: torch.Generator) -> Tensor:
-    """``x`` (n, *event) after the time from 0 to 1 of dx = -∇V dt + √(2 ε(t)) dW with V = ε E, in ``steps`` Euler steps of one gradient.
+    """``x`` (n, *event) after a time from 0 to 1 of dx = -∇V dt + √(2 ε(t)) dW with V = ε E, in ``steps`` Euler steps of a gradient.
 
     ε(t) is 0 before τ* = ``cutoff`` and rises linearly to ε = ``temperature``, in data units squared, at t = 1; a step takes that of its end.
     """
@@ -62,7 +62,9 @@ class EnergyMatchingConfig(MethodConfig):
     """Settings of `EnergyMatching`."""
 
     batch_size: int = Field(128, ge=2, description="examples per update")
-    temperature: float = Field(0.1, gt=0, description="ε_max, in units of the data's variance: what V is divided by to be an energy in nats")
+    temperature: float = Field(
+        0.1, gt=0, description="ε_max, in units of the data's variance: what V is divided by to be an energy in nats"
+    )
     cutoff: float = Field(0.8, ge=0, lt=1, description="τ*, the time in [0, 1) until which transport has no noise")
     pairing: Literal["optimal", "independent"] = Field("optimal", description="how noise and examples of a batch are paired")
     warm_up: float = Field(0.2, ge=0, le=1, description="fraction of the run in which transport is all that is learned")

@@ -1,4 +1,4 @@
-"""Diffusion recovery likelihood against closed forms: the conditional of a Gaussian, the loss's slope at the truth, its sign, its own sampler."""
+"""Diffusion recovery likelihood against closed forms: the conditional of a Gaussian, the slope at the truth, its sign, own samples."""
 
 import math
 from pathlib import Path
@@ -32,7 +32,9 @@ def correlated(dimension):
     """Mean (D,) and covariance (D, D)."""
     generator = torch.Generator().manual_seed(3)
     root = torch.randn(dimension, dimension, generator=generator, dtype=torch.float64)
-    return torch.randn(dimension, generator=generator, dtype=torch.float64), root @ root.T / dimension + 0.2 * torch.eye(dimension, dtype=torch.float64)
+    return torch.randn(dimension, generator=generator, dtype=torch.float64), root @ root.T / dimension + 0.2 * torch.eye(
+        dimension, dtype=torch.float64
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -96,10 +98,9 @@ def test_the_slope_of_the_loss_is_zero_at_the_truth(shape):
 def divergence(energy, shape, std):
     """KL of N(MEAN, std²) with noise SIGMA from the Gaussian law of an energy, nats."""
     mean, covariance = gaussian_of(energy, shape)
-    dimension, variance = len(mean), std**2 + SIGMA**2
-    solved = covariance.inverse()
-    off = mean - MEAN
-    return float((variance * solved.trace() + off @ solved @ off - dimension + torch.logdet(covariance)) / 2) - dimension / 2 * math.log(variance)
+    dimension, variance, solved, off = len(mean), std**2 + SIGMA**2, covariance.inverse(), mean - MEAN
+    twice = variance * solved.trace() + off @ solved @ off - dimension + torch.logdet(covariance) - dimension * math.log(variance)
+    return float(twice / 2)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -1,4 +1,4 @@
-"""Energy matching against closed forms: transport between Gaussians, its pairing and schedule, the contrast at the truth, signs, its own sampler."""
+"""Energy matching against closed forms: transport between Gaussians, pairing, schedule, the contrast at the truth, signs, own samples."""
 
 import itertools
 import math
