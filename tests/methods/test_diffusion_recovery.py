@@ -24,7 +24,8 @@ TRUTH = BASE_WIDTH * STD
 def made(shape, settings=None):
     """One whose energy is that of N(MEAN, TRUTH²) with noise, at every level, before its first update."""
     spec = DataSpec("gaussian", "images" if len(shape) == 3 else "vectors", shape, MEAN, STD, None, None, None, Path())
-    settings = {"sigma": SIGMA, "widest": 2.0, "levels": 3, "steps": 30, "batch_size": 2000} | (settings or {})
+    kernel = {"name": "mala", "settings": {"step_size": 0.7}}
+    settings = {"sigma": SIGMA, "widest": 2.0, "levels": 3, "steps": 30, "kernel": kernel, "batch_size": 2000} | (settings or {})
     return build("diffusion_recovery", spec, settings, network=NetworkConfig(name=QuadraticNetwork.name), iterations=100)
 
 
