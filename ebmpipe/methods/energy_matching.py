@@ -48,7 +48,7 @@ def transport_loss(energy: Energy, start: Tensor, end: Tensor, t: Tensor, temper
 def transported(energy: Energy, x: Tensor, steps: int, temperature: float, cutoff: float, generator: torch.Generator) -> Tensor:
     """``x`` (n, *event) after a time from 0 to 1 of dx = -∇V dt + √(2 ε(t)) dW with V = ε E, in ``steps`` Euler steps.
 
-    ε(t) is 0 before τ* = ``cutoff`` and rises linearly to ε = ``temperature``, in data units squared, at t = 1; a step takes that of its end.
+    ε(t) is 0 before τ* = ``cutoff`` and rises linearly to ε = ``temperature`` (data units squared) at 1; a step takes that of its end.
     """
     for step in range(1, steps + 1):
         noise = temperature * (1 - float(share_of_transport(torch.tensor(step / steps, dtype=torch.float64), cutoff)))
