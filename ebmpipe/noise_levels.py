@@ -93,8 +93,8 @@ class NoisyEnergies(nn.Module):
         value, slope = value_and_gradient(self.network, seen)
         return value + self.base(x, sigma), slope[:, : self.shape[0]] / scale + self._base_gradient(x, levels)
 
-    def at(self, sigma: float) -> AtLevel:
-        """The energy of one level."""
+    def at(self, sigma: Tensor | float) -> AtLevel:
+        """The energy of one level, or of one for each point, (n,)."""
         return AtLevel(self, sigma)
 
 
@@ -103,10 +103,10 @@ class AtLevel:
 
     Args:
         energies: E.
-        sigma: σ > 0, in units of x.
+        sigma: σ > 0, in units of x; or of each of n points, (n,), which are then the only ones that it takes.
     """
 
-    def __init__(self, energies: NoisyEnergies, sigma: float) -> None:
+    def __init__(self, energies: NoisyEnergies, sigma: Tensor | float) -> None:
         self.energies, self.sigma = energies, sigma
 
     def __call__(self, x: Tensor) -> Tensor:

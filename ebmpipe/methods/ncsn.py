@@ -6,14 +6,13 @@ from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from ebmpipe import samplers
-from ebmpipe.config import MethodConfig
 from ebmpipe.derivatives import slope
-from ebmpipe.energies import Energy, GaussianLaw, Watched, frozen
-from ebmpipe.methods.base import CHUNK, ByKind, EnergyMethod, Reference, Samples, Setup
-from ebmpipe.noise_levels import NoisyEnergies, geometric, with_level
+from ebmpipe.energies import Energy, Watched, frozen
+from ebmpipe.methods.base import CHUNK, ByKind, Reference, Samples, Setup
+from ebmpipe.methods.many_levels import ManyLevels, ManyLevelsConfig
 from ebmpipe.samplers.annealed_langevin import AnnealedLangevin
 
 
@@ -33,17 +32,15 @@ def noise_conditional_score_matching(energy: Energy, x: Tensor, z: Tensor, sigma
     return (wide * slope(energy, x + wide * z) - z).flatten(1).square().sum(1) / 2
 
 
-class NCSNConfig(MethodConfig):
+class NCSNConfig(ManyLevelsConfig):
     """Settings of `NCSN`."""
 
-    sigma: float = Field(0.15, gt=0, description="least level of noise, in model space: that of the energy that is evaluated")
-    widest: float = Field(2.0, gt=0, description="largest level, in units of the data's standard deviation; at least sigma")
     levels: int = Field(10, ge=2, description="levels, which fall by a constant factor")
     steps_per_level: int = Field(30, ge=1, description="Langevin steps of its own sampler at each level; the last goes on as long again")
     step: float = Field(0.4, gt=0, lt=2, description="step size of its own sampler, in units of the level at hand")
 
 
-class NCSN(EnergyMethod):
+class NCSN(ManyLevels):
     """Matches the scores of the data at many levels of noise with one energy E(x, σ), of which the least level is what is evaluated.
 
     Scores of much noise know the weights of modes, which those of little do not (Song & Ermon 2019). Here they are gradients, -∇E(x, σ), so
@@ -68,7 +65,6 @@ class NCSN(EnergyMethod):
     )
     Config = NCSNConfig
     config: NCSNConfig
-    supports = frozenset({"space"})  # its noise carries data beyond every box
     settings_by_kind: ClassVar[ByKind] = {
         "density": {"batch_size": 512},
         "images": {"batch_size": 64, "sigma": 0.3, "widest": 3.0, "levels": 6, "steps_per_level": 60},
@@ -76,31 +72,13 @@ class NCSN(EnergyMethod):
     sigmas: Tensor
 
     def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        config = self.config
-        if config.widest * self.spec.std < config.sigma:
-            raise ValueError(
-                f"{self.name}: the widest level, {config.widest:g} times the data's deviation {self.spec.std:.3g}, is below sigma, "
-                f"{config.sigma:g}: raise widest or lower sigma"
-            )
-        self.widths = geometric(config.widest * self.spec.std, config.sigma, config.levels)
+        super().__init__(setup, setup.config.levels)  # type: ignore[attr-defined]
         self.register_buffer("sigmas", torch.tensor(self.widths), persistent=False)
-
-    def made(self, setup: Setup) -> nn.Module:
-        return NoisyEnergies(self.network(setup, with_level(setup.spec)), setup.spec)
 
     @property
     def gradient_evaluations_per_step(self) -> int:
         """∇ₓE and then the gradient of the loss in the weights, once each per example."""
         return 2 * self.config.batch_size
-
-    @property
-    def noise_level(self) -> float:
-        return float((self.config.sigma**2 + self.config.data_noise**2) ** 0.5)
-
-    def energy_function(self) -> Energy:
-        result: Energy = self.learner.average.at(self.config.sigma)  # type: ignore[operator]
-        return result
 
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
         sigma = self.sigmas[torch.randint(len(self.sigmas), (len(batch),), generator=generator, device=batch.device)]
@@ -113,24 +91,21 @@ class NCSN(EnergyMethod):
 
     def own_samples(self, n: int, generator: torch.Generator) -> Samples:
         """``n`` samples by annealed Langevin dynamics from noise about as wide as the data at the widest level."""
-        config, spec = self.config, self.spec
-        widest = self.widths[0]
+        config = self.config
         settings = {
             "step_size": config.step * config.sigma,
-            "width": widest / config.sigma,
+            "width": self.widths[0] / config.sigma,
             "levels": config.levels,
             "steps_per_level": config.steps_per_level,
         }
         kernel, steps = AnnealedLangevin(**settings), (config.levels + 1) * config.steps_per_level  # type: ignore[arg-type]
-        start = GaussianLaw(spec.shape, spec.mean, (spec.std**2 + widest**2) ** 0.5).sample(n, generator)
         with frozen(self):
-            parts = [samplers.run(kernel, self.energy_function(), part, steps, generator) for part in start.split(CHUNK)]
-        x = torch.cat([part for part, _ in parts])
-        return Samples(
-            self.denoised(x),
+            starts = self.widest_samples(n, generator).split(CHUNK)
+            parts = [samplers.run(kernel, self.energy_function(), part, steps, generator) for part in starts]
+        return self.ended(
+            torch.cat([part for part, _ in parts]),
             "annealed Langevin",
-            before=x if self.denoises else None,
+            sum(summary.gradient_evaluations for _, summary in parts),
             sampler_steps=steps,
-            gradient_evaluations=sum(summary.gradient_evaluations for _, summary in parts) + n * int(self.denoises),
             notes={"kernel": {"name": kernel.name, "settings": settings}},
         )

@@ -24,6 +24,7 @@ METHODS = {
     "sliced_score_matching plain": {"estimator": "plain", "projections": 4},
     "sliced_score_matching finite_difference": {"estimator": "finite_difference", "projections": 4},
     "ncsn": {"sigma": 0.3, "widest": 2.0, "levels": 5},
+    "diffusion_recovery": {"sigma": 0.3, "levels": 2, "steps": 20, "optimiser": QUICK, "updates": 500},
     "nce": {"ratio": 4, "optimiser": QUICK, "updates": 1600},
     "nce flow": {"noise": "flow", "ratio": 2, "batch_size": 512, "flow": SMALL_FLOW | {"fit": 0.4}, "optimiser": QUICKER, "updates": 400},
     "conditional_nce": {"batch_size": 4096},
@@ -32,10 +33,11 @@ METHODS = {
     "kernel_stein": {"scale": 0.3, "batch_size": 512, "optimiser": {"learning_rate": 0.1, "average_decay": 0.99}, "updates": 3200},
     "learned_stein": {"critic": {"width": 8, "depth": 1, "learning_rate": 0.05}, "optimiser": QUICK, "updates": 1600},
     "adversarial": {"generator": {"width": 8, "depth": 1, "learning_rate": 0.02}, "updates": 2400},
+    "energy_matching": {"batch_size": 512, "optimiser": QUICK},
     "flow_contrastive": {"flow": SMALL_FLOW | {"fit": 0.6}, "optimiser": QUICKER, "updates": 400},
 }
 #: The network where it is not `QuadraticNetwork`.
-NETWORKS = {"ncsn": SmoothedQuadraticNetwork}
+NETWORKS = dict.fromkeys(("ncsn", "diffusion_recovery"), SmoothedQuadraticNetwork)
 #: The schedule lets the weights settle; the average over the last updates takes off what noise is left.
 COMMON = {"batch_size": 1024, "optimiser": {"learning_rate": 0.02, "average_decay": 0.99}, "updates": 800}
 
