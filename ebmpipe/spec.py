@@ -43,6 +43,11 @@ class DataSpec:
         return prod(self.shape)
 
     @property
+    def pictured(self) -> bool:
+        """Whether events are pictures (channels, height, width): images, and binary data of that shape."""
+        return self.kind in ("images", "binary") and len(self.shape) == 3
+
+    @property
     def standardisation(self) -> tuple[float, float]:
         """m and s such that networks see (x - m) / s: mean and standard deviation; 0 and 1 of binary data, whose -1 and 1 mean what they
         say."""

@@ -14,7 +14,7 @@ from ebmpipe.nets.resnet import Block, ResNet, ResNetConfig, halved
 from ebmpipe.nets.stem import Stem
 from ebmpipe.spec import DataSpec
 
-SHAPES = {"density": (2,), "vectors": (5,), "images": (1, 8, 8)}
+SHAPES = {"density": (2,), "vectors": (5,), "images": (1, 8, 8), "binary": (1, 4, 4)}
 
 
 def spec_of(kind, shape=None, mean=0.3, std=0.7):
