@@ -258,8 +258,8 @@ class KindDefaults(Model):
 
 #: What holds on each kind of data where nothing else is said. In the plane, data have structure much finer than their extent: a SiLU
 #: network on standardised inputs needs many updates to leave the smooth solutions it starts among, and the gain spares it those. Image
-#: methods model data smoothed by noise, and samples end with the jump that takes it off again. Of binary data, which have no neighbourhood
-#: for a step size or a score to be of, only what is about states is measured.
+#: methods model data smoothed by noise, and samples end with the jump that takes it off again. A Boltzmann machine is
+#: the law of binary data that interact in pairs; its chains take a hundred sweeps of sixteen coordinates.
 KINDS: dict[Kind, KindDefaults] = {
     "density": KindDefaults(
         gradient_evaluations=6_000_000,
@@ -285,7 +285,6 @@ KINDS: dict[Kind, KindDefaults] = {
     "binary": KindDefaults(
         network=NetworkConfig(name="boltzmann"),
         sampling=SamplingConfig(steps=1600, kernel=KernelConfig(name="gibbs")),
-        evaluation=EvaluationConfig(metrics=["correlations", "couplings", "enumeration", "mmd"]),
     ),
 }
 

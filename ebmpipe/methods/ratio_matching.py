@@ -20,7 +20,7 @@ def squared_miss(changes: Tensor) -> Tensor:
 class RatioMatching(SingleFlips):
     """Matches the ratios p(x) / p(x^i) of neighbouring states, squashed to [0, 1]: score matching for binary data.
 
-    The squared distance between the model's and the data's squashed ratios is, up to a constant, the mean of Σ_i (1 - p(x_i | x_-i))²:
+    The mean squared difference of the model's and the data's squashed ratios is, up to a constant, that of Σ_i (1 - p(x_i | x_-i))²:
     no log Z and no sampling. Consistent as pseudolikelihood is, whose logarithm it replaces by a square, so that no example costs more
     than one per coordinate.
     """

@@ -19,7 +19,7 @@ class BoltzmannConfig(NetworkSettings):
 class Boltzmann(EnergyNetwork):
     """f(x) = -½ xᵀWx - bᵀx of x flattened, W symmetric with zero diagonal (Ackley, Hinton & Sejnowski 1985, all units visible).
 
-    Weights start at zero, the uniform law: the losses that it is made for are convex in them, and nothing is to be broken up by chance.
+    Weights start at zero, the uniform law. Pseudolikelihood is convex in them, and there are no units whose symmetry chance would break.
     """
 
     name = "boltzmann"

@@ -118,6 +118,8 @@ class TestEveryMethod:
         assert method.Config().model_dump(mode="json") == json.loads(method.Config().model_dump_json())
 
     def test_unknown_settings_are_refused(self, name, data):
+        if data.spec.kind not in registry.load("methods", name).kinds:
+            pytest.skip(f"{name} does not take {data.spec.kind}")
         with pytest.raises(ValueError, match="no_such_setting"):
             build(name, data.spec, {"no_such_setting": 1})
 
