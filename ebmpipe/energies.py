@@ -119,10 +119,6 @@ class TrueEnergy:
 
     def grad(self, x: Tensor) -> Tensor:
         """-∇ log p, shape of ``x``; taken for zero where the density has edges. Kernels that accept or reject stay exact with any."""
-        from ebmpipe.data.base import Density
-
-        if not isinstance(self.density, Density):
-            raise TypeError(f"{self.density.name} is a law of states, which has no score")
         if self.density.edges:
             return torch.zeros_like(x)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -307,6 +303,9 @@ class UniformStates(Law):
 
     def grad(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
+
+    def slope_and_laplacian(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.forward(x), self.grad(x), x.new_zeros(len(x))
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         return 2.0 * torch.randint(2, (n, *self.shape), generator=generator, device=generator.device) - 1.0

@@ -176,6 +176,7 @@ class KnownLaw(DataSet, ABC):
     Attributes:
         log_density_error: largest error of `log_density` in nats where the density exceeds 1e-6 of its maximum; 0 for a closed form.
         entropy_method: how `entropy` is computed.
+        edges: whether the density jumps somewhere, so that it has no score.
     """
 
     sizes: ClassVar[dict[str, int]] = {"train": 50_000, "validation": 10_000, "test": 20_000}
@@ -184,6 +185,7 @@ class KnownLaw(DataSet, ABC):
     transformations = "Independent exact samples, rounded to float32."
     log_density_error: ClassVar[float] = 0.0
     entropy_method: ClassVar[str]
+    edges: ClassVar[bool] = False
 
     @abstractmethod
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -192,6 +194,14 @@ class KnownLaw(DataSet, ABC):
     @abstractmethod
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """Normalised log-density, of states the log-probability, in nats at ``x`` (n, *shape), (n,) float64; -inf outside the support."""
+
+    def score(self, x: np.ndarray) -> np.ndarray:
+        """∇ log p at ``x`` (n, *shape), shape of ``x``, float64.
+
+        Raises:
+            ValueError: if there is none, as of a law of states.
+        """
+        raise ValueError(f"{self.name} is a law of states and therefore has no score")
 
     @abstractmethod
     def entropy(self) -> float:
@@ -211,7 +221,6 @@ class Density(KnownLaw):
         step: step of the grid that resolves the density, for its entropy.
         modes: (k, 2) centres, where nearness to a centre tells the modes apart: exactly 1/k of the mass lies nearest to each, and
             likewise of that part of the mass where the density exceeds any given level.
-        edges: whether the density jumps somewhere, so that it has no score.
     """
 
     kind = "density"
@@ -220,7 +229,6 @@ class Density(KnownLaw):
     step: ClassVar[float]
     entropy_method = "midpoint rule on a square grid"
     modes: ClassVar[np.ndarray | None] = None
-    edges: ClassVar[bool] = False
 
     def score(self, x: np.ndarray) -> np.ndarray:
         """∇ log p at ``x`` (n, 2), shape (n, 2) float64: a closed form, or else central differences of `log_density`, to 1e-6.

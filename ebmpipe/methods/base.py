@@ -451,6 +451,8 @@ def build(
             f"method {name!r} requires {', '.join(method.requires) or 'no other run'}; given: {', '.join(required or {}) or 'none'}"
         )
     settings = config if isinstance(config, MethodConfig) else settings_of(method, spec.kind, config or {})
+    if settings.data_noise and spec.kind == "binary":
+        raise ValueError(f"{spec.name} is binary, and Gaussian noise makes other data of it: set `data_noise: 0`")
     if settings.support not in method.supports:
         raise ValueError(f"method {name!r} cannot train an energy on a {settings.support}: set `support: {min(method.supports)}`")
     # Networks draw their initial weights from torch's global stream: give it the run's, and put the old one back.

@@ -39,8 +39,6 @@ class SingleFlips(EnergyMethod):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        if setup.config.data_noise:
-            raise ValueError(f"{self.name} takes states, and Gaussian noise leaves none of them: set `data_noise: 0`")
         if self.flips > setup.spec.dimension:
             raise ValueError(f"flips: {self.flips} is more than the {setup.spec.dimension} coordinates of {setup.spec.name}")
 

@@ -48,7 +48,7 @@ def run_of(method, dataset, folder, results, **more):
     return run, {row["metric"]: row for row in rows}
 
 
-@pytest.mark.parametrize("method", ["pseudolikelihood", "ratio_matching"])
+@pytest.mark.parametrize("method", ["minimum_probability_flow", "pseudolikelihood", "ratio_matching"])
 def test_ising_through_every_stage(method, prepared, tmp_path):
     run, rows = run_of(method, "ising", prepared["ising"], tmp_path, settings={"batch_size": 64, "optimiser": {"learning_rate": 0.02}})
     assert run.config.network is None or run.config.network.name == "boltzmann"
