@@ -1,12 +1,14 @@
 """Binary data through every stage, and what is refused of them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ebmpipe.checking import ConfigError
+from ebmpipe.collecting import collect
 from ebmpipe.config import KINDS, LongRunConfig, RunConfig, SamplingConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.evaluation import evaluate
@@ -15,6 +17,7 @@ from ebmpipe.glance import take_glance
 from ebmpipe.long_run import long_run
 from ebmpipe.planning import Plan
 from ebmpipe.preparing import prepare
+from ebmpipe.report import base
 from ebmpipe.sampling import sample
 from ebmpipe.training import train
 from ebmpipe.validating import check_runs
@@ -60,6 +63,20 @@ def test_ising_through_every_stage(method, prepared, tmp_path):
     assert {"energy_data", "energy_samples", "energy_noise"} <= set(np.load(run / "arrays.npz"))
     picture, lines = take_glance(run, prepared["ising"], "cpu")
     assert picture.is_file() and lines
+
+
+@pytest.mark.filterwarnings("error")
+def test_every_figure_of_binary_data_is_drawn(prepared, tmp_path):
+    shutil.copytree(prepared["ising"], tmp_path / "data/ising")
+    comparison = {"ising": {method: [0] for method in ("data", "noise", "pseudolikelihood")}}
+    for method in comparison["ising"]:
+        run_of(method, "ising", tmp_path / "data/ising", tmp_path)
+    collect(tmp_path, comparison)
+    figures = [name for name, entry in base.catalogue().items() if "binary" in entry["kinds"]]
+    assert set(figures) == set(plan().figures("ising")) == {"samples", "energies", "training"}
+    for name in figures:
+        base.draw(name, tmp_path, "ising", comparison, tmp_path / "drawn" / name)
+        assert (tmp_path / f"drawn/{name}.png").stat().st_size
 
 
 def test_controls_bracket_them(prepared, tmp_path):
