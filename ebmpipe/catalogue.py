@@ -52,7 +52,7 @@ def network_entry(network: Any) -> dict[str, Any]:
 
 def sampler_entry(kernel: Any) -> dict[str, Any]:
     """A sampler's entry; its settings are its constructor's arguments."""
-    return {"revision": kernel.revision, "schema": kernel.settings_model().model_json_schema()}
+    return {"revision": kernel.revision, "kinds": sorted(kernel.kinds), "schema": kernel.settings_model().model_json_schema()}
 
 
 def catalogue() -> dict[str, Any]:

@@ -33,7 +33,7 @@ class KernelConfig(Model):
 
     name: str = Field("ula", description="id of a sampler")
     settings: dict[str, int | float | bool | None] = Field(
-        {}, description="the kernel's constructor arguments, in data units; every kernel needs its step_size"
+        {}, description="the kernel's constructor arguments, in data units; every kernel but gibbs needs its step_size"
     )
 
 
@@ -258,7 +258,8 @@ class KindDefaults(Model):
 
 #: What holds on each kind of data where nothing else is said. In the plane, data have structure much finer than their extent: a SiLU
 #: network on standardised inputs needs many updates to leave the smooth solutions it starts among, and the gain spares it those. Image
-#: methods model data smoothed by noise, and samples end with the jump that takes it off again.
+#: methods model data smoothed by noise, and samples end with the jump that takes it off again. A Boltzmann machine is
+#: the law of binary data that interact in pairs; its chains take a hundred sweeps of sixteen coordinates.
 KINDS: dict[Kind, KindDefaults] = {
     "density": KindDefaults(
         gradient_evaluations=6_000_000,
@@ -280,6 +281,10 @@ KINDS: dict[Kind, KindDefaults] = {
             partition=PartitionConfig(base="shortest", base_noise=0.3, chains=32, variance=0.5),
             restoration=RestorationConfig(chains=4, steps=200),
         ),
+    ),
+    "binary": KindDefaults(
+        network=NetworkConfig(name="boltzmann"),
+        sampling=SamplingConfig(steps=1600, kernel=KernelConfig(name="gibbs")),
     ),
 }
 
@@ -369,6 +374,6 @@ class WorkflowConfig(Model):
     )
     seeds: list[Seed] = Field([0, 1], min_length=1, json_schema_extra=DISTINCT, description="seeds of every run")
     methods: dict[Identifier, LabelConfig] = Field(min_length=1, description="label -> what it is")
-    defaults: dict[Literal["density", "vectors", "images"], DatasetConfig] = Field({}, description="per kind of data")
+    defaults: dict[Kind, DatasetConfig] = Field({}, description="per kind of data")
     datasets: dict[Identifier, DatasetConfig] = Field(min_length=1, description="data set -> how the comparison runs on it")
     compositions: dict[Identifier, CompositionConfig] = Field({}, description="name -> two runs in the plane that are made into one law")

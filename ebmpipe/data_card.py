@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ebmpipe.array_file import ArrayFile, Layout, Told, silent
-from ebmpipe.data.base import SPLITS, DataSet, Density
+from ebmpipe.data.base import SPLITS, DataSet, KnownLaw
 from ebmpipe.data.prepared import to_model_space
 
 
@@ -63,6 +63,7 @@ class Summary:
         least: its least value.
         most: its greatest.
         not_finite: how many values are not finite.
+        between: how many values are neither -1 nor 1.
         levels: of bytes, how often each of the 256 values stands there; else empty.
         digests: of images, one of each; else empty.
     """
@@ -71,13 +72,14 @@ class Summary:
     least: float
     most: float
     not_finite: int
+    between: int
     levels: np.ndarray
     digests: list[bytes]
 
 
 def summarise(file: ArrayFile, key: str, told: Told = silent) -> Summary:
     """Go through one array once, and tell of every chunk."""
-    sha256, least, most, not_finite = hashlib.sha256(), np.inf, -np.inf, 0
+    sha256, least, most, not_finite, between = hashlib.sha256(), np.inf, -np.inf, 0, 0
     levels, digests = np.zeros(256, np.int64), []
     bytewise, events = file.places[key].dtype == np.uint8, key in SPLITS
     for chunk in file.chunks(key):
@@ -87,9 +89,10 @@ def summarise(file: ArrayFile, key: str, told: Told = silent) -> Summary:
             digests += [hashlib.blake2b(image, digest_size=16).digest() for image in chunk] if events else []
         elif chunk.dtype.kind == "f":
             not_finite += int(np.count_nonzero(~np.isfinite(chunk)))
+            between += int(np.count_nonzero(np.abs(chunk) != 1))
         least, most = min(least, chunk.min()), max(most, chunk.max())
         told(key, len(chunk))
-    return Summary(sha256.hexdigest(), float(least), float(most), not_finite, levels, digests)
+    return Summary(sha256.hexdigest(), float(least), float(most), not_finite, between, levels, digests)
 
 
 def repeats(found: Mapping[str, Summary]) -> int:
@@ -142,6 +145,7 @@ def describe(dataset: DataSet, file: ArrayFile, raw: Path | None, told: Told = s
     for split in SPLITS:
         if dataset.levels is None:
             ensure(not found[split].not_finite, f"{split} has {found[split].not_finite} values that are not finite")
+            ensure(dataset.kind != "binary" or not found[split].between, f"{split} has {found[split].between} values that are not -1 or 1")
         else:
             most = int(found[split].most)
             ensure(most < dataset.levels, f"{split} has level {most}, but there are only {dataset.levels} levels")
@@ -152,7 +156,7 @@ def describe(dataset: DataSet, file: ArrayFile, raw: Path | None, told: Told = s
     if twice is not None and dataset.duplicates is not None:
         ensure(twice <= dataset.duplicates, f"{twice} images are in more than one split; its source has {dataset.duplicates} twice")
     mean, std = of_vectors(file) if dataset.levels is None else of_levels(found["train"].levels, dataset.levels)
-    density = dataset if isinstance(dataset, Density) else None
+    law = dataset if isinstance(dataset, KnownLaw) else None
     return {
         "title": dataset.title,
         "kind": dataset.kind,
@@ -169,8 +173,8 @@ def describe(dataset: DataSet, file: ArrayFile, raw: Path | None, told: Told = s
         "range": [min(found[split].least for split in SPLITS), max(found[split].most for split in SPLITS)],
         "mean": mean,
         "std": std,
-        "entropy": density.entropy() if density else None,
-        "entropy_method": density.entropy_method if density else None,
-        "log_density_error": density.log_density_error if density else None,
+        "entropy": law.entropy() if law else None,
+        "entropy_method": law.entropy_method if law else None,
+        "log_density_error": law.log_density_error if law else None,
         "array_sha256": {key: one.sha256 for key, one in sorted(found.items())},
     }

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ebmpipe.derivatives import by_forward_over_reverse, slope_and_laplacian
+from ebmpipe.flips import value_and_flips
 from ebmpipe.supports import Box
 
 if TYPE_CHECKING:
-    from ebmpipe.data.base import Density
+    from ebmpipe.data.base import KnownLaw
     from ebmpipe.spec import DataSpec
 
 #: Any callable (n, *event) -> (n,) in nats, with p proportional to exp(-E).
@@ -106,9 +107,9 @@ class Watched:
 
 
 class TrueEnergy:
-    """-log p of a density on the plane, with its input gradient, as energies are."""
+    """-log p of a known law, with its input gradient where it is a density, as energies are."""
 
-    def __init__(self, density: Density) -> None:
+    def __init__(self, density: KnownLaw) -> None:
         self.density = density
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -289,14 +290,37 @@ class UniformLaw(Law):
         return self.box.nearest(u.mul_(self.box.width).add_(self.box.low))
 
 
+class UniformStates(Law):
+    """The uniform law on the 2^D states whose coordinates are all -1 or 1: E is D log 2 at every one of them."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(shape, 0.0, 1.0)
+        self.log_states = math.prod(shape) * math.log(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """D log 2 in nats, (n,); whether ``x`` are states is not asked."""
+        return x.new_full((len(x),), self.log_states)
+
+    def grad(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    def slope_and_laplacian(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.forward(x), self.grad(x), x.new_zeros(len(x))
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        return 2.0 * torch.randint(2, (n, *self.shape), generator=generator, device=generator.device) - 1.0
+
+
 def base_law(spec: DataSpec, support: Literal["space", "box"]) -> Law:
     """The law that energies of these data tilt: a broad Gaussian in the whole space, or the uniform one on the box of images.
+
+    The whole space of binary data is that of their states, on which it is the uniform law.
 
     Raises:
         ValueError: if the data are no images and hence have no box.
     """
     if support == "space":
-        return GaussianLaw.of(spec)
+        return UniformStates(spec.shape) if spec.kind == "binary" else GaussianLaw.of(spec)
     if spec.kind != "images":
         raise ValueError(f"support: box is the range [-1, 1] of images, and {spec.name} is {spec.kind}: leave it at `support: space` there")
     return UniformLaw(spec.shape, IMAGE_BOX)
@@ -307,20 +331,20 @@ class BasedEnergy(nn.Module):
 
     Sampled at temperature T it is the law exp(-f/T) q: the base stays what it is. log Z = 0 where f = 0. On a Gaussian base,
     N(m, (BASE_WIDTH s)² I), it is proper whenever f grows slower than quadratically; on the uniform law of a box always, and +inf
-    outside of it.
+    outside of it, and on states. Those a network sees as they are, m = 0 and s = 1.
 
     Args:
         network: f, (n, *event) -> (n,).
         spec: the data, for event shape, m and s.
-        base: q; the Gaussian if None.
+        base: q; that of the whole space if None.
         temperature: T, at which it is to be sampled.
     """
 
     def __init__(self, network: nn.Module, spec: DataSpec, base: Law | None = None, temperature: float = 1.0) -> None:
         super().__init__()
         self.network, self.temperature = network, temperature
-        self.base = base or GaussianLaw.of(spec)
-        self.mean, self.std = spec.mean, spec.std
+        self.base = base or base_law(spec, "space")
+        self.mean, self.std = spec.standardisation
 
     @property
     def support(self) -> Box | None:
@@ -341,6 +365,13 @@ class BasedEnergy(nn.Module):
             slope / self.std + self.temperature * base_slope,
             laplacian / self.std**2 + self.temperature * base_laplacian,
         )
+
+    def value_and_flips(self, x: Tensor, sites: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As `ebmpipe.flips.value_and_flips` has them; by the network's own way, if it has one, as the base gives all states the same."""
+        if not hasattr(self.network, "value_and_flips"):
+            return value_and_flips(self.forward, x, sites)
+        value, changes = value_and_flips(self.network, x, sites)
+        return value + self.temperature * self.base(x), changes
 
     def with_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """E(x) in nats, (n,), and the logits (n, classes) that it is made of, in one pass of a network that has them.

@@ -269,6 +269,7 @@ def evaluation_of(
         log_partition=scored.log_partition,
         long_run=long_run,
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,
+        law=registry.load("data", data.spec.name)() if data.spec.kind == "binary" and data.spec.entropy is not None else None,
         feature_spaces=spaces,
         absent_spaces=absent_spaces(spaces, data.spec),
         data_sha256=data.card["data_sha256"],

@@ -265,6 +265,9 @@ def long_run(
         reason, path = folder.training_divergence, None
         if reason is None:
             data = Prepared(data_folder)
+            for kernel in kernels:
+                if data.spec.kind not in kernel.kinds:
+                    raise ValueError(f"long runs are of chains whose step size adapts, and {kernel.name} does not take {data.spec.kind}")
             method = load_run(folder, data, device)
             reason = has_energy(method, device)
         if reason is None:

@@ -390,7 +390,7 @@ class Plan(Resolver):
             layered.lay(self._said((*place, stage)), (*place, stage))
         settings = layered.value
         if stage == "sampling":
-            settings, _ = self._kernel(settings, layered.at)
+            settings, _ = self._kernel(settings, layered.at, kind)
         if stage == "long_run":
             settings = settings | {"kernels": self._kernels(settings["kernels"], layered.at(("kernels",)))}
         for members in ("metrics", "features"):
@@ -435,7 +435,9 @@ class Plan(Resolver):
         }
 
     def runs_long(self, dataset: str) -> bool:
-        """Whether anything that is measured on a data set is of long runs."""
+        """Whether anything that is measured on a data set is of long runs; of binary data, whose chains no step size adapts to, nothing."""
+        if self._kind(dataset) == "binary":
+            return False
         chosen = self.evaluation_settings(dataset)["metrics"]
         return chosen is None or any(name in chosen for name in OF_LONG_RUNS)
 

@@ -15,8 +15,8 @@ SHARED = {
     *("pickled_batches", "prepared", "resizing", "splitting", "transfer"),  # data
     *("dealing", "finding", "listing", "own", "own_files", "own_images", "own_vectors", "tables"),  # data of one's own
     *("decoding", "image_files", "image_sets", "zips"),  # data in image files
-    *("event_map", "f_divergences", "noisy_generator"),  # methods
-    *("contrastive", "many_levels", "multigrid", "neighbours", "noise_contrast", "noise_flow", "persistence", "walkers"),  # methods
+    *("contrastive", "event_map", "f_divergences", "many_levels", "multigrid", "neighbours", "noise_contrast", "noise_flow"),  # methods
+    *("noisy_generator", "persistence", "single_flips", "walkers"),  # methods
     *("adaptation", "coupling", "leapfrog", "reflection"),  # samplers
     *("spectral", "stem"),  # networks
     *("choosing", "making", "published", "trained"),  # feature networks

@@ -90,11 +90,17 @@ class Resolver:
     def _takes(self, label: str, kind: str) -> bool:
         return kind in self._method_entry(label).get("kinds", [kind])
 
-    def _kernel(self, settings: Settings, at: Callable[[Key], Key]) -> tuple[Settings, dict[str, int]]:
-        """``settings`` with those of its kernel complete, and the kernel's revision."""
+    def _kernel(self, settings: Settings, at: Callable[[Key], Key], kind: str | None = None) -> tuple[Settings, dict[str, int]]:
+        """``settings`` with those of its kernel complete, and the kernel's revision.
+
+        Raises:
+            ConfigError: if there is no such kernel, it does not move on ``kind`` of data, or its settings are wrong.
+        """
         kernel = {"settings": self.catalogue["defaults"]["kernel"]["settings"]} | settings["kernel"]
         known, name = self.catalogue["samplers"], kernel["name"]
         entry = known[one_of(name, known, at(("kernel", "name")))]
+        if kind is not None and kind not in entry["kinds"]:
+            raise ConfigError(f"{dotted(at(('kernel',)))}: {name!r} takes {', '.join(entry['kinds'])}, not {kind}", at(("kernel", "name")))
         check(kernel["settings"], entry["schema"], lambda key: at(("kernel", "settings", *key)))
         return settings | {"kernel": kernel}, {f"sampler:{name}": entry["revision"]}
 
@@ -194,6 +200,6 @@ class Resolver:
             return layered.value, imported(self.method_of(label), ("methods", label, "method"))
         settings, revisions = layered.value, {f"method:{self.method_of(label)}": entry["revision"]}
         if "kernel" in settings:
-            settings, of_kernel = self._kernel(settings, layered.at)
+            settings, of_kernel = self._kernel(settings, layered.at, kind)
             revisions |= of_kernel
         return settings, revisions

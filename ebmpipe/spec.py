@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["density", "vectors", "images"]
+Kind = Literal["density", "vectors", "images", "binary"]
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,13 @@ class DataSpec:
 
     Attributes:
         name: id of the data set.
-        kind: ``density`` (2-D, true density known), ``vectors`` or ``images``.
-        shape: event shape, ``(2,)`` or ``(channels, height, width)``.
+        kind: ``density`` (2-D, true density known), ``vectors``, ``images`` or ``binary`` (every coordinate -1 or 1).
+        shape: event shape, such as ``(2,)`` or ``(channels, height, width)``.
         mean: mean of all coordinates of the training split, in model space.
         std: standard deviation of all coordinates about ``mean``, in model space.
-        levels: number of grey levels of an image, None for vectors. Model space is 2 (v + u) / levels - 1.
+        levels: number of grey levels of an image, None for all else. Model space is 2 (v + u) / levels - 1.
         classes: number of classes, None if unlabelled.
-        entropy: differential entropy of the true density in nats, None if unknown.
+        entropy: entropy of the true law in nats, of a density the differential one; None exactly where the law is unknown.
         folder: where the prepared arrays lie.
     """
 
@@ -41,6 +41,17 @@ class DataSpec:
     def dimension(self) -> int:
         """Number of coordinates of one event."""
         return prod(self.shape)
+
+    @property
+    def pictured(self) -> bool:
+        """Whether events are pictures (channels, height, width): images, and binary data of that shape."""
+        return self.kind in ("images", "binary") and len(self.shape) == 3
+
+    @property
+    def standardisation(self) -> tuple[float, float]:
+        """m and s such that networks see (x - m) / s: mean and standard deviation; 0 and 1 of binary data, whose -1 and 1 mean what they
+        say."""
+        return (0.0, 1.0) if self.kind == "binary" else (self.mean, self.std)
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any], folder: Path) -> DataSpec:

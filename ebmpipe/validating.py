@@ -62,7 +62,7 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
     from ebmpipe import registry
     from ebmpipe.budget import Budget
     from ebmpipe.config import LongRunConfig, RunConfig, SamplingConfig
-    from ebmpipe.data.base import DataSet
+    from ebmpipe.data.base import DataSet, KnownLaw
     from ebmpipe.loading import resolve
     from ebmpipe.methods.base import Method, NoEnergy, build, build_sampling_kernel
     from ebmpipe.mixing.chains import build_kernels
@@ -71,7 +71,7 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
     raw = Path(plan.raw_data) if plan.raw_data else None
     for dataset, labels in plan.labels.items():
         source = plan.source(dataset)
-        entropy = 0.0 if source.kind == "density" else None
+        entropy = 0.0 if issubclass(source, KnownLaw) else None
         spec = DataSpec(dataset, source.kind, source.shape, 0.0, 1.0, source.levels, source.classes, entropy, Path(dataset))
         built: dict[str, Method] = {}
 
@@ -101,7 +101,7 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
             learned = sum(parameter.numel() for parameter in method.parameters() if parameter.requires_grad)
             yield Checked(dataset, label, plan.seeds[dataset], updates, learned)
         try:
-            build_sampling_kernel(SamplingConfig.model_validate(plan.sampling_settings(dataset)))
+            build_sampling_kernel(SamplingConfig.model_validate(plan.sampling_settings(dataset)), source.kind)
         except ValueError as error:
             raise ConfigError(f"datasets.{dataset}.sampling.kernel: {in_words(error)}", ("datasets", dataset)) from error
         try:

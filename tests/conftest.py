@@ -13,11 +13,11 @@ import pytest
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of two prepared data sets: one in the plane, one of images."""
+    """Folders of three prepared data sets: one in the plane, one of images, one of states."""
     from ebmpipe.preparing import prepare
 
     folders = {}
-    for name in ("eight_gaussians", "digits"):
+    for name in ("eight_gaussians", "digits", "ising"):
         folders[name] = tmp_path_factory.mktemp("data") / name
         prepare(name, folders[name])
     return folders

@@ -38,7 +38,7 @@ NEVER_RUN = "format tested, never run on the original"
 class DataSet:
     """A source of fixed training, validation and test splits. Everything here is numpy: preparing needs no torch.
 
-    The arrays are ``train``, ``validation`` and ``test``, each (n, *shape): float32 vectors or uint8 image levels. Labelled sets add
+    The arrays are ``train``, ``validation`` and ``test``, each (n, *shape): float32 numbers or uint8 image levels. Labelled sets add
     ``train_labels`` and so on, (n,) int64. They are deterministic: the splits are fixed.
 
     A member implements either `arrays`, where all of them fit in memory with room to spare, or `layout` and `parts`, which together may
@@ -48,10 +48,10 @@ class DataSet:
         name: id, equal to the file's name.
         revision: bumped when the prepared arrays change.
         title: what a table or figure calls it.
-        kind: ``density``, ``vectors`` or ``images``.
+        kind: ``density``, ``vectors``, ``images`` or ``binary``.
         shape: event shape.
         sizes: number of examples of every split, where all raw files are at hand; see `sizes_found`.
-        levels: number of grey levels of an image, None for vectors.
+        levels: number of grey levels of an image, None for all else.
         classes: number of classes, None if unlabelled.
         source: where the data come from (authors, year, or the package that ships them).
         licence: under which terms they may be used.
@@ -170,39 +170,65 @@ class DataSet:
             yield key, slice(None), held.pop(key)
 
 
-class Density(DataSet, ABC):
-    """A distribution on the plane with a known density; its splits are samples.
+class KnownLaw(DataSet, ABC):
+    """A law that is known exactly; the splits are samples of it.
 
     Attributes:
         log_density_error: largest error of `log_density` in nats where the density exceeds 1e-6 of its maximum; 0 for a closed form.
-        reach: the square [-reach, reach]² holds all mass but 1e-9.
-        step: step of the grid that resolves the density, for its entropy.
         entropy_method: how `entropy` is computed.
-        modes: (k, 2) centres, where nearness to a centre tells the modes apart: exactly 1/k of the mass lies nearest to each, and
-            likewise of that part of the mass where the density exceeds any given level.
         edges: whether the density jumps somewhere, so that it has no score.
     """
 
-    kind = "density"
-    shape = (2,)
     sizes: ClassVar[dict[str, int]] = {"train": 50_000, "validation": 10_000, "test": 20_000}
     source = "formula"
     licence = "public domain"
     transformations = "Independent exact samples, rounded to float32."
     log_density_error: ClassVar[float] = 0.0
-    reach: ClassVar[float]
-    step: ClassVar[float]
-    entropy_method: ClassVar[str] = "midpoint rule on a square grid"
-    modes: ClassVar[np.ndarray | None] = None
+    entropy_method: ClassVar[str]
     edges: ClassVar[bool] = False
 
     @abstractmethod
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """``n`` independent exact samples, (n, 2) float64."""
+        """``n`` independent exact samples, (n, *shape) float64."""
 
     @abstractmethod
     def log_density(self, x: np.ndarray) -> np.ndarray:
-        """Normalised log-density in nats at ``x`` (n, 2), shape (n,) float64; -inf outside the support."""
+        """Normalised log-density, of states the log-probability, in nats at ``x`` (n, *shape), (n,) float64; -inf outside the support."""
+
+    def score(self, x: np.ndarray) -> np.ndarray:
+        """∇ log p at ``x`` (n, *shape), shape of ``x``, float64.
+
+        Raises:
+            ValueError: if there is none, as of a law of states.
+        """
+        raise ValueError(f"{self.name} is a law of states and therefore has no score")
+
+    @abstractmethod
+    def entropy(self) -> float:
+        """Entropy in nats, to 1e-6 or better; of a density the differential one."""
+
+    def arrays(self, raw: Path | None = None) -> dict[str, np.ndarray]:
+        """Samples of a seed that depends on the name only; ``raw`` is ignored."""
+        rng = numpy_generator(0, "data", self.name)
+        return {split: self.sample(self.sizes[split], rng).astype(np.float32) for split in SPLITS}
+
+
+class Density(KnownLaw):
+    """A distribution on the plane with a known density.
+
+    Attributes:
+        reach: the square [-reach, reach]² holds all mass but 1e-9.
+        step: step of the grid that resolves the density, for its entropy.
+        modes: (k, 2) centres, where nearness to a centre tells the modes apart: exactly 1/k of the mass lies nearest to each, and
+            likewise of that part of the mass where the density exceeds any given level.
+    """
+
+    kind = "density"
+    shape = (2,)
+    reach: ClassVar[float]
+    step: ClassVar[float]
+    entropy_method = "midpoint rule on a square grid"
+    modes: ClassVar[np.ndarray | None] = None
 
     def score(self, x: np.ndarray) -> np.ndarray:
         """∇ log p at ``x`` (n, 2), shape (n, 2) float64: a closed form, or else central differences of `log_density`, to 1e-6.
@@ -221,8 +247,3 @@ class Density(DataSet, ABC):
         log_p = self.log_density(np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2))
         log_p = log_p[log_p > -700]  # exp underflows, and 0 log 0 is 0
         return float(-(np.exp(log_p) * log_p).sum() * (2 * self.reach / cells) ** 2)
-
-    def arrays(self, raw: Path | None = None) -> dict[str, np.ndarray]:
-        """Samples of a seed that depends on the name only; ``raw`` is ignored."""
-        rng = numpy_generator(0, "data", self.name)
-        return {split: self.sample(self.sizes[split], rng).astype(np.float32) for split in SPLITS}

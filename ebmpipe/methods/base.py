@@ -93,31 +93,35 @@ class Setup:
     required: Mapping[str, Method]
 
 
-def build_kernel(config: KernelConfig, steps: int | None = None) -> samplers.Kernel:
+def build_kernel(config: KernelConfig, steps: int | None = None, kind: Kind | None = None) -> samplers.Kernel:
     """The Markov kernel that ``config`` names.
 
     Args:
         config: its name and settings.
         steps: how long its runs will be, where that is known.
+        kind: the kind of data whose law it will move on, where that is known.
 
     Raises:
         UnknownMember: if there is no such kernel.
-        ValueError: if a setting is unknown, missing or out of range, or runs of ``steps`` would end before they come to its target.
+        ValueError: if a setting is unknown, missing or out of range, runs of ``steps`` would end before they come to its target, or it
+            does not take ``kind``.
     """
     kernel = registry.load("samplers", config.name)
+    if kind is not None and kind not in kernel.kinds:
+        raise ValueError(f"kernel {config.name!r} takes {', '.join(sorted(kernel.kinds))}, not {kind}")
     built: samplers.Kernel = kernel(**kernel.settings_model().model_validate(config.settings).model_dump())
     if steps is not None:
         check_reaches_target(built, steps)
     return built
 
 
-def build_sampling_kernel(config: SamplingConfig) -> samplers.Kernel:
+def build_sampling_kernel(config: SamplingConfig, kind: Kind | None = None) -> samplers.Kernel:
     """The Markov kernel of fresh samples, as `build_kernel` makes it.
 
     Raises:
         ValueError: also if its step size is to be adapted and cannot be.
     """
-    kernel = build_kernel(config.kernel, config.steps)
+    kernel = build_kernel(config.kernel, config.steps, kind)
     if config.adaptation_steps:
         check_adaptable(kernel)
     return kernel
@@ -280,6 +284,7 @@ class Method(nn.Module, ABC):
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Samples:
         """``n`` fresh samples by `long_chains` from the broad base, as ``self.sampling`` says, with the denoising jump."""
+        build_sampling_kernel(self.sampling, self.spec.kind)
         with frozen(self):
             drawn = long_chains(self.energy_function(), self.base, self.sampling, n, generator)
         return replace(
@@ -446,6 +451,8 @@ def build(
             f"method {name!r} requires {', '.join(method.requires) or 'no other run'}; given: {', '.join(required or {}) or 'none'}"
         )
     settings = config if isinstance(config, MethodConfig) else settings_of(method, spec.kind, config or {})
+    if settings.data_noise and spec.kind == "binary":
+        raise ValueError(f"{spec.name} is binary, and Gaussian noise makes other data of it: set `data_noise: 0`")
     if settings.support not in method.supports:
         raise ValueError(f"method {name!r} cannot train an energy on a {settings.support}: set `support: {min(method.supports)}`")
     # Networks draw their initial weights from torch's global stream: give it the run's, and put the old one back.

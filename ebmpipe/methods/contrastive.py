@@ -82,7 +82,7 @@ class Contrastive(EnergyMethod):
     @cached_property
     def kernel(self) -> samplers.Kernel:
         """What moves the chains. Its temperature decides how the energy is made."""
-        return build_kernel(self.config.kernel, self.config.steps)
+        return build_kernel(self.config.kernel, self.config.steps, self.spec.kind)
 
     @property
     def classes(self) -> int | None:

@@ -13,11 +13,12 @@ from ebmpipe.methods.base import Control, NoEnergy, Samples
 
 
 class Data(Control):
-    """The best that samples can look: the validation split, never seen in training. In 2-D its energy is the true one."""
+    """The best that samples can look: the validation split, never seen in training. Where the law is known its energy is the true one."""
 
     name = "data"
     revision = 1
     title = "real data"
+    kinds = frozenset({"density", "vectors", "images", "binary"})
     exact_sampler = True
 
     def energy(self, x: Tensor) -> Tensor:
@@ -25,7 +26,7 @@ class Data(Control):
         return value
 
     def energy_function(self) -> Energy:
-        if self.spec.kind != "density":
+        if self.spec.entropy is None:
             raise NoEnergy("the density of the data is unknown")
         return TrueEnergy(registry.load("data", self.spec.name)())
 

@@ -25,12 +25,14 @@ class MinimumProbabilityFlow(Neighbours):
     """Lets as little probability as possible flow from the data to their neighbours under dynamics that would carry it to the model.
 
     The neighbour of an example is its copy with Gaussian noise, and the loss is the mean of exp(½ (E(x) - E(x'))): consistent for noise of
-    any size, with no log Z. For little noise of width ε it is 1 + (ε²/4) J_SM, score matching.
+    any size, with no log Z. For little noise of width ε it is 1 + (ε²/4) J_SM, score matching. Of binary data, which it was invented for,
+    the neighbour has one coordinate flipped, any with the same probability.
     """
 
     name = "minimum_probability_flow"
     revision = 1
     title = "Minimum probability flow"
+    kinds = frozenset({"density", "vectors", "images", "binary"})
     references = (
         Reference("J. Sohl-Dickstein, P. Battaglino, M. R. DeWeese", "Minimum probability flow learning", 2011, "0906.4779"),
         Reference("Y. Song, D. P. Kingma", "How to train your energy-based models", 2021, "2101.03288"),

@@ -1,4 +1,4 @@
-"""Control: samples of the Gaussian base, from which every chain starts."""
+"""Control: samples of the base, from which every chain starts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from ebmpipe.methods.base import Control, Samples
 
 
 class Noise(Control):
-    """The least that training must beat: the broad Gaussian base itself, as model and as samples."""
+    """The least that training must beat: the base itself, as model and as samples: a broad Gaussian, of binary data fair coins."""
 
     name = "noise"
     revision = 1
-    title = "Gaussian noise"
+    title = "noise"
+    kinds = frozenset({"density", "vectors", "images", "binary"})
     exact_sampler = True
 
     def energy(self, x: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class Annealing(Metric):
     }
 
     def applies(self, spec: DataSpec) -> bool:
-        return True
+        return spec.kind != "binary"
 
     def reports(self, evaluation: Evaluation) -> tuple[str, ...]:
         """Bare ids, but for those of weights and estimates; in two dimensions none, where log Z is known by quadrature."""

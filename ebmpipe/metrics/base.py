@@ -14,7 +14,7 @@ import numpy as np
 from ebmpipe.spec import DataSpec
 
 if TYPE_CHECKING:
-    from ebmpipe.data.base import Density
+    from ebmpipe.data.base import Density, KnownLaw
     from ebmpipe.features.base import FeatureSpace
     from ebmpipe.foreign.sets import ForeignSet
     from ebmpipe.mixing.record import LongRun
@@ -93,6 +93,7 @@ class Evaluation:
         log_partition: log Z of that energy in nats as training estimated it, and its standard error; None if it did not.
         long_run: the long runs of that energy, or why there are none; None if they were not made.
         density: the true density, if the data set has one.
+        law: the true law of binary data, if it is known.
         feature_spaces: the feature networks of images, the primary one first; none for vectors.
         absent_spaces: feature networks that are not at hand, and why.
         data_sha256: checksum of the prepared data that the splits are of; empty if they are of none.
@@ -122,6 +123,7 @@ class Evaluation:
     log_partition: tuple[float, float] | None = None
     long_run: LongRun | None = None
     density: Density | None = None
+    law: KnownLaw | None = None
     feature_spaces: tuple[FeatureSpace, ...] = ()
     absent_spaces: Mapping[str, str] = field(default_factory=dict)
     data_sha256: str = ""

@@ -78,7 +78,7 @@ class LongRuns(Metric):
     }
 
     def applies(self, spec: DataSpec) -> bool:
-        return True
+        return spec.kind != "binary"
 
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         found = long_run_of(evaluation)

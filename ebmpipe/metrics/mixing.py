@@ -60,7 +60,7 @@ class Mixing(Metric):
     }
 
     def applies(self, spec: DataSpec) -> bool:
-        return True
+        return spec.kind != "binary"
 
     def reports(self, evaluation: Evaluation) -> tuple[str, ...]:
         """Every id for the primary kernel and for each of the others; those of modes where modes or classes are told apart."""

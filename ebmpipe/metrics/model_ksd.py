@@ -25,7 +25,7 @@ class ModelKSD(Metric):
     ids: ClassVar[dict[str, MetricInfo]] = {}
 
     def applies(self, spec: DataSpec) -> bool:
-        return True
+        return spec.kind != "binary"
 
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         if evaluation.score is None:

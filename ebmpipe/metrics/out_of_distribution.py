@@ -47,7 +47,7 @@ class OutOfDistribution(Metric):
     ids: ClassVar[dict[str, MetricInfo]] = {metric_id(area, name): info_of(area, name) for area in AREAS for name in SETS}
 
     def applies(self, spec: DataSpec) -> bool:
-        return True
+        return spec.kind != "binary"
 
     def reports(self, evaluation: Evaluation) -> tuple[str, ...]:
         """For every set both areas by every score; of energies of smoothed data also the area of E without noise."""

@@ -77,12 +77,12 @@ class Quadrature(Metric):
     revision = 1
     ids: ClassVar[dict[str, MetricInfo]] = {
         "nll": MetricInfo("nats", "lower", "negative log-likelihood per test example"),
-        "nll_gap": MetricInfo("nats", "lower", "KL divergence from the true density to the model, estimated on the test split"),
+        "nll_gap": MetricInfo("nats", "lower", "KL divergence from the true law to the model, of densities estimated on the test split"),
         "log_z": MetricInfo("nats", None, "log-partition of exp(-E)"),
     }
 
     def applies(self, spec: DataSpec) -> bool:
-        return spec.kind != "images" and spec.shape == (2,)
+        return spec.kind in ("density", "vectors") and spec.shape == (2,)
 
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         log_z, log_p = normalise(evaluation)

@@ -96,7 +96,7 @@ class BestTemperature(Metric):
     }
 
     def applies(self, spec: DataSpec) -> bool:
-        return spec.kind != "images" and spec.shape == (2,)
+        return spec.kind in ("density", "vectors") and spec.shape == (2,)
 
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         energy = evaluation.log_unnormalised

@@ -31,7 +31,7 @@ class MLP(HeadedNetwork):
 
     name = "mlp"
     revision = 1
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"density", "vectors", "images"})
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"density", "vectors", "images", "binary"})
     Config = MLPConfig
 
     def __init__(self, shape: tuple[int, ...], config: NetworkSettings, classes: int | None = None) -> None:

@@ -121,7 +121,7 @@ def show_examples(axes: Axes, glance: Glance, examples: np.ndarray, colour: str)
     """Pictures as they are; points on the plane, or along the first two principal axes of the data."""
     bare(axes)
     axes.set_box_aspect(1)
-    if glance.spec.kind == "images":
+    if glance.spec.pictured:
         axes.imshow(mosaic(grey(examples[: SIDE**2], glance.spec.levels), SIDE), interpolation="nearest")
         return
     centre, directions = glance.data.mean(0), np.eye(glance.data.shape[1])[:2]

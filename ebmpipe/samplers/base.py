@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ebmpipe.energies import Energy, value_and_gradient
 from ebmpipe.samplers.reflection import reflected
+from ebmpipe.spec import Kind
 
 #: Constructor arguments, with the ranges that a config is held to.
 StepSize = Annotated[float, Field(gt=0, description="ε of the drift (ε²/2) ∇E, in data units")]
@@ -79,9 +80,12 @@ class Summary:
 class Kernel(ABC):
     """A Markov kernel for p ∝ exp(-E) over any event shape, device and floating type. All randomness is the generator's.
 
+    What is said of gradients holds of evaluations of E alone, where a kernel takes those: each counts as one.
+
     Attributes:
         name: id, equal to the file's name.
         revision: bumped when the same inputs would give other chains.
+        kinds: the kinds of data whose laws it moves on.
         gradients_at_init: input gradients per chain taken by `init`.
         gradients_per_step: input gradients per chain taken by `step`; the most it may take if their number is random.
         random_cost: whether the number of gradients of a step is random; `Info.evaluations` then counts them.
@@ -93,6 +97,7 @@ class Kernel(ABC):
 
     name: ClassVar[str]
     revision: ClassVar[int]
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"density", "vectors", "images"})
     step_size: float
     gradients_at_init: int = 0
     gradients_per_step: int = 1

@@ -15,7 +15,7 @@ from ebmpipe.samplers.adaptation import adapt
 from ebmpipe.spec import DataSpec
 from ebmpipe.supports import Box
 
-KERNELS = registry.names("samplers")
+KERNELS = [name for name, kernel in registry.load_all("samplers").items() if "density" in kernel.kinds]
 SPECS = {
     "plane": (DataSpec("plane", "density", (2,), 0.0, 1.0, None, None, None, Path()), "mlp"),
     "image": (DataSpec("image", "images", (1, 6, 6), 0.0, 0.5, 16, None, None, Path()), "conv"),
@@ -49,6 +49,20 @@ def test_kernel(name, where, box, precision, gpu):
         assert getattr(summary_gpu, what) == pytest.approx(getattr(summary, what), rel=5 * precision.rtol, abs=5 * precision.atol), what
     if summary.swaps is not None:
         assert summary_gpu.swaps == pytest.approx(summary.swaps, rel=5 * precision.rtol, abs=5 * precision.atol)
+
+
+def test_gibbs(precision, gpu):
+    """On states no coin lies near enough to its probability for rounding to decide it, with this seed."""
+    spec = DataSpec("states", "binary", (1, 3, 3), 0.0, 1.0, None, None, None, Path())
+    torch.manual_seed(1)
+    energy = BasedEnergy(build_network(NetworkConfig(name="mlp"), spec), spec).requires_grad_(False)
+    start, found = energy.base.sample(40, torch.Generator().manual_seed(2)), []
+    for each, device in ((energy, "cpu"), (copy.deepcopy(energy).to(gpu), gpu)):
+        found.append(run(registry.load("samplers", "gibbs")(), each, start.to(device), 30, torch.Generator(device).manual_seed(3)))
+    (x, summary), (x_gpu, summary_gpu) = found
+    assert (x != start).any() and torch.equal(x_gpu.cpu(), x)
+    assert summary_gpu.gradient_evaluations == summary.gradient_evaluations
+    precision.check(summary_gpu.state.energy, summary.state.energy, "energies", 5)
 
 
 @pytest.mark.parametrize("name", [name for name in KERNELS if registry.load("samplers", name)(step_size=0.15).adjusted])

@@ -22,8 +22,9 @@ def trained(method, data, gpu, first, last, generator):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_three_updates_and_three_more_are_six(name, prepared, gpu, tmp_path):
-    data = Prepared(prepared["digits"])
-    network = NetworkConfig(name="conv")
+    of_images = "images" in registry.load("methods", name).kinds
+    data = Prepared(prepared["digits" if of_images else "ising"])
+    network = NetworkConfig(name="conv" if of_images else "boltzmann")
     whole, first, second = (build(name, data.spec, {"batch_size": 32}, seed, network=network, device=gpu) for seed in (0, 0, 9))
     trained(whole, data, gpu, 0, 6, torch.Generator(gpu).manual_seed(5))
     generator = torch.Generator(gpu).manual_seed(5)

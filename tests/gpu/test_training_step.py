@@ -5,7 +5,7 @@ import torch
 
 from ebmpipe import registry
 from ebmpipe.batches import Batches
-from ebmpipe.config import NetworkConfig, SamplingConfig
+from ebmpipe.config import KINDS, NetworkConfig, SamplingConfig
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.methods import build
 from ebmpipe.sampling import draw
@@ -14,6 +14,7 @@ MEMBERS = registry.load_all("methods")
 TRAINED = [name for name, method in MEMBERS.items() if method.trains and not method.requires]
 CLASSIFIERS = [f"{name}+classifier" for name in TRAINED if "cross_entropy" in MEMBERS[name].Config.model_fields]
 NETWORKS = {"eight_gaussians": NetworkConfig(name="mlp"), "digits": NetworkConfig(name="conv", settings={"widths": [8, 16]})}
+NETWORKS |= {"ising": NetworkConfig(name="boltzmann")}
 
 
 def made(name, data, device):
@@ -82,7 +83,7 @@ def test_samples(name, dataset, precision, prepared, gpu):
     found = []
     for device in ("cpu", gpu):
         method = made(name, data, device)
-        method.sampling = SamplingConfig(n=16, steps=4)
+        method.sampling = SamplingConfig(n=16, steps=4, kernel=KINDS[data.spec.kind].sampling.kernel)
         found.append(draw(method, 0, device))
     (on_cpu, made_cpu), (on_gpu, made_gpu) = found
     assert set(on_gpu) == set(on_cpu) and set(made_gpu) == set(made_cpu)

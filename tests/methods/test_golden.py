@@ -35,6 +35,12 @@ METHODS = {
     "sliced_score_matching": (1, 0.01221587, 0.4742918, -0.221485, 22.71916),
     "unbiased_cd": (1, -0.01004818, 1.374415, -0.227283, 17.37882),
 }
+#: Methods of states -> (revision, then the same on ising).
+OF_STATES = {
+    "minimum_probability_flow": (1, 0.1566289836, 0.5998198923),
+    "pseudolikelihood": (1, 0.1272080273, 10.35465787),
+    "ratio_matching": (1, 0.1272076058, 5.175398672),
+}
 #: Sampler -> (revision, mean square of 50 chains after 20 steps on a standard Gaussian in the plane).
 SAMPLERS = {
     "annealed_langevin": (1, 0.9950895),
@@ -45,6 +51,8 @@ SAMPLERS = {
     "ula": (1, 0.883448),
     "underdamped_langevin": (1, 0.9913317),
 }
+#: Sampler of states -> (revision, mean of 50 chains of two coordinates after 20 steps on fields of 0.5).
+SAMPLERS_OF_STATES = {"gibbs": (1, 0.4)}
 #: What the defaults need so that ten small updates show what a method does: chains that fit the batch, and a temperature not far from 1.
 METHOD_SETTINGS = {
     "igebm": {
@@ -64,8 +72,8 @@ SETTINGS = {
 
 
 def test_every_trained_method_and_sampler_is_guarded():
-    assert set(METHODS) == {name for name in registry.names("methods") if registry.load("methods", name).trains}
-    assert set(SAMPLERS) == set(registry.names("samplers"))
+    assert METHODS.keys() | OF_STATES.keys() == {name for name in registry.names("methods") if registry.load("methods", name).trains}
+    assert SAMPLERS.keys() | SAMPLERS_OF_STATES.keys() == set(registry.names("samplers"))
 
 
 def values_of(name, data, **more):
@@ -101,6 +109,19 @@ def double_precision():
 def test_methods(name, prepared):
     values = [value for dataset in ("eight_gaussians", "digits") for value in values_of(name, Prepared(prepared[dataset]))]
     assert (registry.load("methods", name).revision, *values) == pytest.approx(METHODS[name], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", OF_STATES)
+def test_methods_of_states(name, prepared):
+    values = values_of(name, Prepared(prepared["ising"]))
+    assert (registry.load("methods", name).revision, *values) == pytest.approx(OF_STATES[name], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", SAMPLERS_OF_STATES)
+def test_samplers_of_states(name):
+    kernel = registry.load("samplers", name)
+    x, _ = run(kernel(), lambda v: -v.sum(1) / 2, torch.ones(50, 2), 20, torch.Generator().manual_seed(0))
+    assert (kernel.revision, float(x.mean())) == pytest.approx(SAMPLERS_OF_STATES[name], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

@@ -1,4 +1,4 @@
-"""Small evaluations that the tests of metrics share: a Gaussian on the plane, and blobs as images."""
+"""Small evaluations that the tests of metrics share: a Gaussian on the plane, the Ising grid, and blobs as images."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from restored_examples import restored_by
 
 from ebmpipe.data.base import Density
 from ebmpipe.data.dequantised import Dequantised
+from ebmpipe.data.ising import Ising
 from ebmpipe.data.prepared import to_model_space
 from ebmpipe.features.base import FeatureSpace
 from ebmpipe.foreign.sets import ForeignSet
@@ -140,6 +141,26 @@ def plane() -> Callable[..., Evaluation]:
             ),
             "foreign": uniform_set((2,), 4.0),
             "restored": restored_by(test, density.mean, density.sd),
+        }  # fmt: skip
+        return Evaluation(**(known | fields))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def states() -> Callable[..., Evaluation]:
+    """Makes an evaluation of binary samples against the Ising grid; further arguments replace its fields."""
+    law = Ising()
+
+    def make(drawn: np.ndarray | None = None, seed: int = 0, n: int = 1000, **fields: Any) -> Evaluation:
+        rng = np.random.default_rng(1)
+        spec = DataSpec("ising", "binary", law.shape, 0.0, 1.0, None, None, law.entropy(), Path())
+        test, train, validation = (law.sample(n, rng) for _ in range(3))
+        own = law.sample(n, rng) if drawn is None else drawn
+        known: dict[str, Any] = {
+            "spec": spec, "test": test, "train": train, "validation": validation, "samples": {"fresh": own}, "primary": "fresh",
+            "law": law,
+            "rng": lambda name: numpy_generator(seed, name), "log_unnormalised": law.log_density,
         }  # fmt: skip
         return Evaluation(**(known | fields))
 

@@ -26,6 +26,7 @@ Maker = Callable[..., Evaluation]
 #: The data that each fixture makes, and every family with all fixtures on whose data it means something.
 SPECS = {
     "plane": DataSpec("gaussian", "density", (2,), 0.0, 1.0, None, None, None, Path()),
+    "states": DataSpec("ising", "binary", (1, 4, 4), 0.0, 1.0, None, None, 0.0, Path()),
     "pictures": DataSpec("blobs", "images", (1, 8, 8), 0.0, 1.0, 17, 10, None, Path()),
 }
 CASES = [f"{name}-{maker}" for name, family in FAMILIES.items() for maker, spec in SPECS.items() if family().applies(spec)]
@@ -64,6 +65,8 @@ def noise_like(evaluation: Evaluation, **fields: Any) -> Evaluation:
     # Images as the control `noise` has them: wider ones have a recall of 1, for what is scattered has wide balls.
     width = evaluation.spec.std if evaluation.spec.kind == "images" else 3 * evaluation.spec.std
     samples = evaluation.spec.mean + width * rng.standard_normal(evaluation.test.shape)
+    if evaluation.spec.kind == "binary":
+        samples = np.sign(samples)  # of states the uniform law, as `wide` is there
     energy, dimension = wide if evaluation.log_unnormalised else None, evaluation.spec.dimension
     known = {"log_unnormalised": energy, "bracket": lambda: bracket_about(dimension / 2 * np.log(2 * np.pi * 9)), "cache": {}}
     if evaluation.class_probabilities is not None:
@@ -88,9 +91,9 @@ def test_every_family_applies_somewhere() -> None:
 
 def test_ids_are_well_formed_and_belong_to_one_family() -> None:
     ids = [i for family in FAMILIES.values() for i in family.ids]
-    # In the plane log Z is integrated and elsewhere it is annealed: the same number, of two families.
+    # In the plane log Z is integrated, of states summed and elsewhere annealed: the same number, of three families.
     twice = {i for i in ids if ids.count(i) > 1}
-    assert twice == {"nll", "log_z"}
+    assert twice == {"nll", "nll_gap", "log_z"}
     assert all(len({family.ids[i] for family in FAMILIES.values() if i in family.ids}) == 1 for i in twice)
     assert all(re.fullmatch("[a-z][a-z0-9_]*", i) for i in ids)
     assert all(info.description for family in FAMILIES.values() for info in family.ids.values())

@@ -111,7 +111,8 @@ def test_so_is_sampling(dataset):
 @pytest.mark.parametrize(("dataset", "label"), PAIRS)
 def test_the_workflow_says_everything_itself(dataset, label):
     planned = PLAN.run_settings(Run(dataset, label, 0))
-    other = planned["network"] | {"settings": planned["network"]["settings"] | {"width": 8}}
+    given = planned["network"]["settings"]
+    other = planned["network"] | {"settings": given | ({"width": 8} if "width" in given else {})}
     changed = {**planned, "network": other, "gradient_evaluations": 7}
     for settings in (planned, changed):
         assert resolve(RunConfig.model_validate(completed(settings))) == resolve(RunConfig.model_validate(settings))

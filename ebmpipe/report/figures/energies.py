@@ -22,7 +22,7 @@ class Energies(Figure):
     title = "Energies"
     caption = "energies.rst"
     category = "Energies"
-    kinds = frozenset({"density", "vectors", "images"})
+    kinds = frozenset({"density", "vectors", "images", "binary"})
 
     def draw(self, context: Context) -> matplotlib.figure.Figure:
         labels = [label for label in context.groups if not context.row(label).control]

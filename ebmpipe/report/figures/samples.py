@@ -22,14 +22,14 @@ class Samples(Figure):
     title = "Samples"
     caption = "samples.rst"
     category = "Samples"
-    kinds = frozenset({"density", "vectors", "images"})
+    kinds = frozenset({"density", "vectors", "images", "binary"})
 
     def draw(self, context: Context) -> matplotlib.figure.Figure:
         labels = list(context.groups)
         has_data = any(context.row(label).control == "data" for label in labels)
         panes = [(label, beside) for label in labels for beside in (False, True) if not beside or self.beside(context, label) is not None]
         count = len(panes) + (not has_data)
-        images = context.spec.kind == "images"
+        images = context.spec.pictured
         most = 4 if images and count <= 8 else 6
         columns = balanced(count, most)
         side = 2.5 if most == 4 else 1.75

@@ -26,7 +26,7 @@ class Training(Figure):
     title = "Training curves"
     caption = "training.rst"
     category = "Training"
-    kinds = frozenset({"density", "vectors", "images"})
+    kinds = frozenset({"density", "vectors", "images", "binary"})
 
     def draw(self, context: Context) -> matplotlib.figure.Figure:
         histories = {label: [curves_of(run) for run in group] for label, group in context.groups.items() if not context.row(label).control}
