@@ -28,7 +28,7 @@ class EventMapConfig(Model):
 class EventMap(nn.Module):
     """x -> Ax + h(x), with h a multilayer perceptron (SiLU): (n, inputs) -> (n, *event).
 
-    The linear part is all that Gaussians need, exactly; h starts small, so that the map starts close to linear.
+    The linear part is all that Gaussians need, exactly.
 
     Args:
         inputs: numbers in an input, which is flattened.

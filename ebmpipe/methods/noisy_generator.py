@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ebmpipe.energies import BASE_WIDTH
 from ebmpipe.methods.event_map import EventMap, EventMapConfig
 from ebmpipe.optimisation import Diverged
 from ebmpipe.spec import DataSpec
@@ -49,6 +50,11 @@ class NoisyGenerator(nn.Module):
         self.latent, self.proposals = config.latent or spec.dimension, config.proposals
         self.mean, self.std, self.noise = spec.mean, spec.std, config.noise * spec.std
         self.map = EventMap(self.latent, spec.shape, config)
+        # With as many latent numbers as coordinates q starts as the base of energies, to which they are zero at first.
+        with torch.no_grad():
+            torch.nn.init.eye_(self.map.linear.weight).mul_(math.sqrt(BASE_WIDTH**2 - min(config.noise, BASE_WIDTH) ** 2))
+            self.map.perceptron[-1].weight.zero_()
+            self.map.perceptron[-1].bias.zero_()
 
     def forward(self, z: Tensor) -> Tensor:
         """g(z), (n, *event), of latent vectors (n, latent)."""
@@ -110,6 +116,6 @@ class NoisyGenerator(nn.Module):
         # z weighs what it has more than all draws together: nothing, but where they missed the latent vectors that may have made x.
         total = log_weights[:, :-1].logsumexp(1)
         excess = log_weights[:, -1] - total
-        log_weights[:, -1] = torch.where(excess > 0, total + excess.clamp(min=1e-6).expm1().log(), -torch.inf)
+        log_weights[:, -1] = torch.where(excess > 0, log_weights[:, -1] + (-(-excess.clamp(min=1e-6)).expm1()).log(), -torch.inf)
         score = (log_weights.softmax(1).unsqueeze(2) * residual).sum(1) / self.noise**2
         return score.to(x).view(x.shape), (log_weights.logsumexp(1) - math.log(2 * nearest.shape[1])).to(x)
