@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 #: Where the figure draws a theorem: normalised errors, remainders, divergences in time, or divergences side by side.
-Panel = Literal["limits", "remainders", "flows", "blindness"]
+Panel = Literal["limits", "remainders", "flows", "blindness", "rule", "short", "contractions"]
 
 
 @dataclass(frozen=True)
