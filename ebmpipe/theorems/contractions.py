@@ -77,7 +77,7 @@ def gibbs_matrices(energy: Energy, x: Tensor) -> Tensor:
 class Contraction(Theorem):
     """KL(q ‖ p) - KL(Φq ‖ Φp) is the excess of a loss over its least value.
 
-    The kinds of operators are those of the ``legend``.
+    Its kinds of operators are those of its ``legend``. By the data processing inequality it is never negative.
     """
 
     panel = "contractions"

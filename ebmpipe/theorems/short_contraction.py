@@ -29,7 +29,7 @@ class ShortContraction(Theorem):
     name = "short_contraction"
     revision = 1
     title = "short contraction of KL"
-    statement = "[KL(q ‖ p) − KL(q_t ‖ p_t)]/t = D_F(q ‖ p) + O(t) for both blurred by N(0, tI), 2 D_F(q ‖ p) + O(t) for Langevin dynamics of p"
+    statement = "[KL(q ‖ p) − KL(q_t ‖ p_t)]/t = c D_F(q ‖ p) + O(t): c = 1 for both blurred by N(0, tI), 2 for Langevin dynamics of p"
     source = "Movellan 2008; Lyu 2011"
     methods = ("score_matching",)
     panel = "short"
