@@ -20,7 +20,7 @@ SHARED = {
     *("adaptation", "coupling", "leapfrog", "reflection"),  # samplers
     *("spectral", "stem"),  # networks
     *("choosing", "making", "published", "trained"),  # feature networks
-    *("examples", "flows", "laws", "limits"),  # theorems
+    *("contractions", "examples", "flows", "laws", "limits"),  # theorems
 }
 
 

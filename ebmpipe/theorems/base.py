@@ -9,8 +9,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-#: Where the figure draws a theorem: normalised errors, remainders, divergences in time, or divergences side by side.
-Panel = Literal["limits", "remainders", "flows", "blindness"]
+#: Where the figure draws a theorem: normalised errors, remainders, divergences in time or side by side, errors of losses of pairs, errors
+#: of short contractions, which are an inset, or contractions of divergences.
+Panel = Literal["limits", "remainders", "flows", "blindness", "rule", "short", "contractions"]
 
 
 @dataclass(frozen=True)

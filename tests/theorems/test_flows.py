@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ebmpipe.methods.score_matching import implicit_score_matching
 from ebmpipe.theorems import flows
 from ebmpipe.theorems.flows import START, TARGET, Gaussian, gaussian_divergence, gaussian_fisher_divergence, gaussians
 from ebmpipe.theorems.heat_flow import HeatFlow
@@ -100,3 +101,17 @@ def test_the_heat_flow_is_a_convolution():
     x, h = grid(-10, 10, 801)
     kernel = torch.exp(-(x - x.T).square() / (2 * 0.3)) / math.sqrt(2 * math.pi * 0.3)
     torch.testing.assert_close(kernel @ START.log_density(x).exp() * h, START.widened(0.3).log_density(x).exp(), rtol=0, atol=1e-12)
+
+
+def test_the_slowest_start_is_score_matching():
+    """Minimum velocity learning: half the speed at which Langevin dynamics of a model sets out from the data, without one of them knowing
+    the data's score, is the mean of the implicit loss up to what no model changes, ½ E_q (log q)'²."""
+    x, h = grid(-7, 7, 281)
+    q = START.log_density(x).exp()
+    square = float((q * START.score(x).flatten().square()).sum() * h) / 2
+    models = [TARGET, START, Mixture((1.0,), (0.2,), (0.6,)), Mixture((0.5, 0.5), (-0.9, 0.7), (0.4, 0.3))]
+    speeds = [-Langevin(model, x, h).at(START, 0.0)[2] / 2 for model in models]
+    for model, speed in zip(models, speeds, strict=True):
+        implicit = float((q * implicit_score_matching(model.energy, x).detach()).sum() * h)
+        assert speed == pytest.approx(implicit + square, abs=1e-9)
+    assert abs(speeds[1]) < 1e-10 and min(speeds[0], *speeds[2:]) > 0.1

@@ -19,7 +19,7 @@ from ebmpipe.theorems.base import Theorem
 from ebmpipe.verifying import Finding, repair, verify
 
 NAMES = registry.names("theorems")
-PANELS = {"limits", "remainders", "flows", "blindness"}
+PANELS = {"limits", "remainders", "flows", "blindness", "rule", "short", "contractions"}
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,9 @@ def test_the_card_tells_what_was_found(results):
     assert numbers["cd_step"]["slope_gradient_3"] == pytest.approx(2, abs=0.03)
     assert numbers["shifted_noise"]["slope_value_1"] == pytest.approx(4, abs=0.03)
     assert numbers["mixture_weights"]["kl_at_8"] == pytest.approx(0.5108, abs=1e-4)
+    assert numbers["ratio_rule"]["ratio_whole"] == 1 and numbers["ratio_rule"]["slope_against_j_3"] == pytest.approx(0, abs=0.03)
+    assert numbers["short_contraction"]["slope_heat_mixtures"] == pytest.approx(1, abs=0.01)
+    assert numbers["coordinate_contraction"]["error_dropped_3"] < 1e-13
 
 
 def test_the_figure_shows_the_numbers_of_the_file(results, tmp_path):
@@ -76,9 +79,15 @@ def test_the_figure_shows_the_numbers_of_the_file(results, tmp_path):
         figure = registry.load("report.figures", "one_gradient")().draw(base.Context(results, None, {}))
     words = [text.get_text() for text in figure.findobj(Text)]
     assert "2.00   CD, one Langevin step" in words and "0.00   the same, sample not detached" in words and "0.511" in words
-    limits, *_ = figure.axes
+    assert "1.98   f(a) = exp(−a), against ‖∇E‖² − ΔE" in words and "each coordinate dropped" in words
+    limits, *others = figure.axes
     drawn = {line.get_label(): line.get_ydata() for line in limits.lines}
     np.testing.assert_array_equal(drawn["2.00   CD, one Langevin step"], proved(results)["cd_step"].arrays["gradient_1x2x2"])
+    # Of contractions the lines are what was taken, the marks the excess of the loss, a quarter of the places each.
+    taken = proved(results)["kernel_contraction"].arrays
+    drawn = [line.get_ydata() for axes in others for line in axes.lines]
+    for values in (taken["one_1x2x2"], taken["one_excess_1x2x2"][::4]):
+        assert any(np.array_equal(line, values) for line in drawn)
     base.draw("one_gradient", results, None, {}, tmp_path / "first")
     base.draw("one_gradient", results, None, {}, tmp_path / "second")
     for suffix in ("png", "pdf"):
@@ -127,12 +136,16 @@ def test_what_is_damaged_is_refused_found_and_removed(copy, damage):
 GOLDEN = {
     "cd_step": (1, "gradient_3", 0.000229649),
     "conditional_noise": (1, "gradient_3", 0.000405891),
+    "coordinate_contraction": (1, "dropped_3", 0.733952),
     "finite_differences": (1, "gradient_3", 0.00020744),
     "heat_flow": (1, "kl_mixtures", 0.168333),
+    "kernel_contraction": (1, "one_3", 0.376109),
     "langevin_flow": (1, "kl_mixtures", 0.0741829),
     "mixture_weights": (1, "fisher_noisy", 0.00637113),
     "probability_flow": (1, "gradient_3", 0.000388285),
+    "ratio_rule": (1, "gradient_3", 0.000674213),
     "shifted_noise": (1, "gradient_3", 2.62317e-08),
+    "short_contraction": (1, "heat_mixtures", 0.00039465),
 }
 
 

@@ -1,4 +1,4 @@
-"""One gradient, many names: how the methods' losses become each other, and what score matching does not see."""
+"""One gradient, many names: how the methods' losses become each other, what score matching does not see, and what contractions are."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def head(axes: Axes, letter: str, text: str) -> None:
 
 
 class OneGradient(Figure):
-    """Errors of limits, the fall of divergences in time, and the blindness to weights."""
+    """Errors of limits, the fall of divergences in time, the blindness to weights, and the excess of losses as contraction of KL."""
 
     name = "one_gradient"
     title = "One gradient, many names"
@@ -63,8 +63,8 @@ class OneGradient(Figure):
         def of(panel: str) -> list[Proved]:
             return [theorem for theorem in found.values() if theorem.panel == panel]
 
-        figure = matplotlib.figure.Figure(figsize=(7.4, 6.2), layout="constrained")
-        (limits, remainders), (flows, blindness) = figure.subplots(2, 2)
+        figure = matplotlib.figure.Figure(figsize=(7.4, 9.3), layout="constrained")
+        (limits, remainders), (flows, blindness), (rule, contractions) = figure.subplots(3, 2)
         head(limits, "a", "losses of a small step become score matching")
         self.errors(limits, of("limits"), 2)
         limits.set_ylabel("normalised error of the gradient in the weights")
@@ -76,6 +76,13 @@ class OneGradient(Figure):
         head(blindness, "d", "what score matching does not see")
         for theorem in of("blindness"):
             self.blindness(blindness, theorem)
+        head(rule, "e", "f(E(x′) − E(x)): score matching iff f″(0) = −½f′(0)")
+        self.errors(rule, of("rule"), 2)
+        rule.set_ylabel("normalised error of the gradient in the weights")
+        head(contractions, "f", "KL that an operator takes; marks: excess of a loss")
+        self.contractions(contractions, of("contractions"))
+        for theorem in of("short"):
+            self.short(contractions.inset_axes((0.15, 0.35, 0.36, 0.24)), theorem)
         return figure
 
     @staticmethod
@@ -164,3 +171,39 @@ class OneGradient(Figure):
         axes.set_xlabel("m: modes at ±m, of unit variance")
         axes.set_ylabel(f"divergence, weight {numbers['data_weight']:g} from {numbers['model_weight']:g}")
         axes.legend(loc="lower left")
+
+    @staticmethod
+    def contractions(axes: Axes, theorems: list[Proved]) -> None:
+        """Contractions of KL on states as lines, the excess of losses as marks, along a line of models."""
+        place = 0
+        for theorem in theorems:
+            places = theorem.arrays["places"]
+            for kind, name in theorem.legend.items():
+                colour, marker = PALETTE[place % len(PALETTE)], MARKERS[place % len(MARKERS)]
+                axes.plot(places, theorem.arrays[f"{kind}_{SHOWN}"], color=colour, linewidth=1)
+                # Kinds of which the curves are the same have their marks in turn.
+                marks = slice(2 * (place % 2), None, 4)
+                excess = theorem.arrays[f"{kind}_excess_{SHOWN}"]
+                axes.plot(places[marks], excess[marks], marker, color=colour, markersize=4, label=name)
+                place += 1
+        for theorem in theorems[:1]:
+            axes.plot(theorem.arrays["places"], theorem.arrays[f"kl_{SHOWN}"], color=MUTED, linewidth=2.5, alpha=0.4, label="KL", zorder=1)
+        axes.set_xlabel("model, from the data's energy to another")
+        axes.set_ylabel("nats")
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="upper left", fontsize=7, labelspacing=0.3, handlelength=1.4)
+
+    @staticmethod
+    def short(axes: Axes, theorem: Proved) -> None:
+        """Errors of contractions by a short flow, per time, against the Fisher divergence."""
+        times = theorem.arrays["times"]
+        for place, (flow, name) in enumerate(theorem.legend.items()):
+            colour, gaussians = PALETTE[place], theorem.arrays[f"{flow}_gaussians"]
+            axes.plot(times, theorem.arrays[f"{flow}_mixtures"], color=colour, linewidth=1, label=name)
+            axes.plot(times[::3], gaussians[::3], MARKERS[place], color=colour, markersize=3, fillstyle="none")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        decades(axes.xaxis)
+        decades(axes.yaxis)
+        axes.set_title(r"error of $\Delta\mathrm{KL}/t$ at short $t$", fontsize=7.5)
+        axes.legend(loc="upper left", fontsize=6, labelspacing=0.1, handlelength=1.0, borderaxespad=0.0)
