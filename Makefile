@@ -73,7 +73,7 @@ tables: environment config-can-be-read ## make the tables, and what they need [C
 
 .PHONY: test
 test: environment ## run the tests [TESTS=tests/… ARGS='for pytest']
-	$(INSIDE) $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS) $(TESTS)
+	$(INSIDE) $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(ARGS) $(TESTS)
 
 .PHONY: gpu-check
 gpu-check: environment ## compare a CUDA GPU with the CPU: energies, kernels, updates, resuming; skips all without one [ARGS='for pytest']

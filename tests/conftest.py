@@ -10,6 +10,14 @@ from pathlib import Path
 
 import pytest
 
+#: Files, or folders of them, that take minutes: they go first, so that no worker is left with one of them while others have nothing to do.
+LONGEST = ("workflow", "partition", "test_gaussian_recovery.py", "test_config_mutations.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files, which workers are given one by one in the order of collection."""
+    items.sort(key=lambda item: next((rank for rank, name in enumerate(LONGEST) if name in item.path.parts), len(LONGEST)))
+
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:

@@ -60,10 +60,13 @@ class AdversarialConfig(MethodConfig):
     """Settings of `Adversarial`."""
 
     generator: NoisyGeneratorConfig = Field(
-        NoisyGeneratorConfig(learning_rate=5e-3),
+        NoisyGeneratorConfig(width=256, learning_rate=2e-3, noise=0.07),
         description="the generator, and how its entropy is estimated; it has to be quicker than the energy",
     )
-    optimiser: OptimiserConfig = Field(OptimiserConfig(learning_rate=1e-3), description="how the energy network is updated")
+    optimiser: OptimiserConfig = Field(
+        OptimiserConfig(learning_rate=1e-3, betas=(0.0, 0.9)),
+        description="how the energy network is updated: without momentum, which overshoots",
+    )
     divergence: Divergence = Field(
         "kl", description="from the data to the energy's law: kl is maximum likelihood, the others need a critic that tells the two apart"
     )
@@ -100,7 +103,13 @@ class Adversarial(EnergyMethod):
     supports = frozenset({"space"})  # the generator reaches beyond every box
     settings_by_kind: ClassVar[ByKind] = {
         "density": {"batch_size": 512},
-        "images": {"data_noise": 0.3, "generator": {"latent": 32, "width": 256, "learning_rate": 1e-3}},
+        # As much noise as the data have, nearly: what is left to learn is what lies beneath.
+        "images": {
+            "batch_size": 128,
+            "data_noise": 0.3,
+            "generator": {"noise": 0.3, "learning_rate": 1e-3, "proposals": 2},
+            "optimiser": {"learning_rate": 1e-4},
+        },
     }
 
     def __init__(self, setup: Setup) -> None:
