@@ -106,7 +106,8 @@ class LearnedStein(EnergyMethod):
         for _ in range(self.config.critic_steps):
             v = torch.randint(2, batch.shape, generator=generator, device=batch.device).to(batch) * 2 - 1
             statistic, square = stein_statistic(batch, score.detach(), self.critic.network, v)
-            (of_critic,) = apply_all(Update(-(statistic - self.config.penalty * square).mean(), self.critic))
+            # With the energies watched, so that no critic learns from one that is none.
+            (of_critic,) = apply_all(Update(-(statistic - self.config.penalty * square).mean(), self.critic, energy.seen.detach()))
         with torch.no_grad():
             direction = self.critic.network(batch)
         # The critic's divergence does not depend on the energy.

@@ -59,6 +59,19 @@ def trained(method, data, first=0, last=3, generator=None):
     return generator
 
 
+def reached(outputs):
+    """The leaves that a result, or several, depend on: their ids."""
+    several = outputs if isinstance(outputs, list | tuple) else [outputs]
+    left, nodes, leaves = [each.grad_fn for each in several], set(), set()
+    while left:
+        node = left.pop()
+        if node is not None and node not in nodes:
+            nodes.add(node)
+            leaves.add(id(getattr(node, "variable", None)))
+            left += [parent for parent, _ in node.next_functions]
+    return leaves
+
+
 def check_cost(method, data, monkeypatch):
     """Examples whose energy is differentiated, by hand or by autograd, counted while one update runs, whose report this returns."""
     counted, seen = [], []
@@ -87,10 +100,15 @@ def check_cost(method, data, monkeypatch):
     monkeypatch.setattr(BasedEnergy, "slope_and_laplacian", watched_laplacian)
     grad, of_energy = torch.autograd.grad, {id(weight) for weight in method.live.parameters()}
 
+    def live_weights():
+        return any(weight.requires_grad for weight in method.live.parameters())
+
     def watched_grad(outputs, inputs, *args, **kwargs):
-        # What is differentiated in the weights of another network alone does not go through E.
+        # What is differentiated in the weights of another network alone does not go through E, and neither do derivatives of a critic in x.
         several = inputs if isinstance(inputs, list | tuple) else [inputs]
-        if any(id(each) in of_energy or not isinstance(each, torch.nn.Parameter) for each in several):
+        parameters = [each for each in several if isinstance(each, torch.nn.Parameter)]
+        through = not parameters and (not live_weights() or bool(reached(outputs) & of_energy))
+        if through or any(id(each) in of_energy for each in parameters):
             counted.append(sum(seen))
         return grad(outputs, inputs, *args, **kwargs)
 
