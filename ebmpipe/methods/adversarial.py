@@ -43,8 +43,12 @@ def covariance_loss(energies: Tensor, weights: Tensor) -> Tensor:
     return (energies * (weights - weights.mean())).sum() / (len(energies) - 1)
 
 
+#: Largest log-ratio that a critic can claim, in nats: of larger ones no batch knows, and their exponentials would drown all others.
+LARGEST_RATIO = 10.0
+
+
 class Ratio(nn.Module):
-    """h(x), an estimate of log p_data(x)/p(x): a multilayer perceptron on inputs of unit variance."""
+    """h(x), an estimate of log p_data(x)/p(x): a multilayer perceptron on inputs of unit variance, bent to within ±`LARGEST_RATIO`."""
 
     def __init__(self, mean: float, std: float, dimension: int, config: EventMapConfig) -> None:
         super().__init__()
@@ -53,12 +57,13 @@ class Ratio(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """h in nats, (n,)."""
         value: Tensor = self.map((x - self.mean) / self.std)
-        return value
+        return LARGEST_RATIO * (value / LARGEST_RATIO).tanh()
 
 
 class AdversarialConfig(MethodConfig):
     """Settings of `Adversarial`."""
 
+    batch_size: int = Field(256, ge=2, description="examples per update, and samples of the generator")
     generator: NoisyGeneratorConfig = Field(
         NoisyGeneratorConfig(width=256, learning_rate=2e-3, noise=0.07),
         description="the generator, and how its entropy is estimated; it has to be quicker than the energy",

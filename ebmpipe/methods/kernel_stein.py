@@ -56,6 +56,7 @@ def squared_kernel_stein_discrepancy(x: Tensor, score: Tensor, scale: float, pro
 class KernelSteinConfig(MethodConfig):
     """Settings of `KernelStein`."""
 
+    batch_size: int = Field(256, ge=2, description="examples per update, all pairs of which are compared")
     profile: Literal["imq", "gaussian"] = Field("imq", description="form of the kernel: inverse multiquadric, or Gaussian")
     scale: float = Field(0.15, gt=0, description="scale of the kernel, in units of the data's standard deviation")
 
@@ -79,7 +80,11 @@ class KernelStein(EnergyMethod):
     Config = KernelSteinConfig
     config: KernelSteinConfig
     supports = frozenset({"space"})  # on a box the boundary terms do not vanish
-    settings_by_kind: ClassVar[ByKind] = {"density": {"batch_size": 512}, "images": {"data_noise": 0.3}}
+    settings_by_kind: ClassVar[ByKind] = {
+        "density": {"batch_size": 512},
+        "vectors": {"scale": 0.3},
+        "images": {"data_noise": 0.3, "scale": 0.5},
+    }
 
     @property
     def gradient_evaluations_per_step(self) -> int:

@@ -38,6 +38,19 @@ def stein_statistic(x: Tensor, score: Tensor, critic: Callable[[Tensor], Tensor]
     return statistic, value.flatten(1).square().sum(1)
 
 
+def seen_by_critic(score: Tensor, critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The mean of s·f over examples, a scalar, with f held fixed: all of the discrepancy that depends on the energy, whose loss it is.
+
+    Args:
+        score: s at each example, shape of ``x``, differentiable in the weights.
+        critic: f.
+        x: examples (n, *event).
+    """
+    with torch.no_grad():
+        direction = critic(x)
+    return (score * direction).flatten(1).sum(1).mean()
+
+
 class Critic(nn.Module):
     """f(x) = h((x - m)/s) / s: a network in units in which the data have mean 0 and variance 1, as scores scale."""
 
@@ -108,9 +121,5 @@ class LearnedStein(EnergyMethod):
             statistic, square = stein_statistic(batch, score.detach(), self.critic.network, v)
             # With the energies watched, so that no critic learns from one that is none.
             (of_critic,) = apply_all(Update(-(statistic - self.config.penalty * square).mean(), self.critic, energy.seen.detach()))
-        with torch.no_grad():
-            direction = self.critic.network(batch)
-        # The critic's divergence does not depend on the energy.
-        loss = (score * direction).flatten(1).sum(1).mean()
-        report = self.update(loss, energy.seen, energy.x)
+        report = self.update(seen_by_critic(score, self.critic.network, batch), energy.seen, energy.x)
         return {**report, "discrepancy": -of_critic["loss"], "critic_gradient_norm": of_critic["gradient_norm"]}

@@ -52,9 +52,9 @@ class NoisyGenerator(nn.Module):
         self.map = EventMap(self.latent, spec.shape, config)
         # With as many latent numbers as coordinates q starts as the base of energies, to which they are zero at first.
         with torch.no_grad():
-            torch.nn.init.eye_(self.map.linear.weight).mul_(math.sqrt(BASE_WIDTH**2 - min(config.noise, BASE_WIDTH) ** 2))
-            self.map.perceptron[-1].weight.zero_()
-            self.map.perceptron[-1].bias.zero_()
+            nn.init.eye_(self.map.linear.weight).mul_(math.sqrt(BASE_WIDTH**2 - min(config.noise, BASE_WIDTH) ** 2))
+            for parameter in self.map.perceptron[-1].parameters():
+                parameter.zero_()
 
     def forward(self, z: Tensor) -> Tensor:
         """g(z), (n, *event), of latent vectors (n, latent)."""
@@ -98,8 +98,9 @@ class NoisyGenerator(nn.Module):
         # The k samples whose latent vectors may have made each, itself first: (n, k) numbers.
         distances = torch.cdist(at, clean).fill_diagonal_(-1.0)
         nearest = distances.topk(min(self.proposals, len(x)), largest=False).indices
-        root = root[nearest]
-        slope = (jacobian[nearest].mT @ (clean[nearest] - at[:, None]).unsqueeze(3)).squeeze(3) / self.noise**2
+        # One proposal after the other: derivatives, as large as n images times latent numbers, are not held for all of them.
+        slopes = [(jacobian[which].mT @ (clean[which] - at).unsqueeze(2)).squeeze(2) for which in nearest.T]
+        root, slope = root[nearest], torch.stack(slopes, dim=1) / self.noise**2
         means = latent[nearest] - torch.cholesky_solve((latent[nearest] + slope).unsqueeze(3), root).squeeze(3)
         e = torch.randn(means.shape, generator=generator, device=z.device).to(means)
         steps = torch.linalg.solve_triangular(root.mT, e.unsqueeze(3), upper=True).squeeze(3)
