@@ -107,7 +107,13 @@ class DiffusionRecovery(ManyLevels):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup, setup.config.levels + 1)  # type: ignore[attr-defined]
-        self.kernel = build_kernel(self.config.kernel, self.config.steps)
+        self.kernel = build_kernel(self.config.kernel, self.config.steps, self.spec.kind)
+        if not self.kernel.one_point_per_chain:
+            # Else x̃ and δ of one chain would be taken for another's, or fit none.
+            raise ValueError(
+                f"{self.name} gives each chain an energy of its own, so its kernel has to evaluate all chains together, one point each; "
+                f"{self.kernel.name} does not: take mala, ula or hmc"
+            )
         if self.kernel.temperature != 1:
             raise ValueError(
                 f"{self.name} samples at temperature 1, at which the noise between levels is what it is; that of its kernel is "
