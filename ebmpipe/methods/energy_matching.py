@@ -116,7 +116,7 @@ class EnergyMatching(EnergyMethod):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        self.kernel = build_kernel(self.config.kernel, self.config.steps)
+        self.kernel = build_kernel(self.config.kernel, self.config.steps, self.spec.kind)
         if self.kernel.temperature != 1:
             raise ValueError(
                 f"{self.name} samples at temperature 1 once it has come to the data; that of its kernel is {self.kernel.temperature:g}"

@@ -233,6 +233,11 @@ def test_samples_end_with_the_jump_where_that_is_configured():
     assert own.gradient_evaluations == 50 * (10 + 21 + 1)
 
 
+def test_a_kernel_of_states_is_refused():
+    with pytest.raises(ValueError, match="'gibbs' takes binary, not vectors"):
+        made((2,), {"kernel": {"name": "gibbs", "settings": {}}})
+
+
 def test_a_kernel_of_another_temperature_is_refused():
     with pytest.raises(ValueError, match="energy_matching samples at temperature 1"):
         made((2,), {"kernel": {"name": "ula", "settings": {"step_size": 0.5, "noise_scale": 0.1}}})
