@@ -163,6 +163,16 @@ def test_all_other_kernels_move_its_chains(name):
     assert method.own_samples(10, torch.Generator().manual_seed(0)).x.isfinite().all()
 
 
+def test_what_the_kernel_clips_is_reported():
+    batch, kernel = torch.randn(20, 2), {"name": "ula", "settings": {"step_size": 0.3}}
+    for clip in (None, 0.1):
+        kernel["settings"]["clip"] = clip
+        method = made((2,), {"steps": 3, "batch_size": 20, "kernel": kernel})
+        report = method.training_step(batch, torch.Generator().manual_seed(0))
+        assert ("clipped" in report) == (clip is not None)
+    assert 0 < report["clipped"] <= 1
+
+
 def test_a_kernel_of_states_is_refused():
     with pytest.raises(ValueError, match="'gibbs' takes binary, not vectors"):
         made((2,), {"kernel": {"name": "gibbs", "settings": {}}})

@@ -242,6 +242,20 @@ def test_samples_end_with_the_jump_where_that_is_configured():
     assert own.gradient_evaluations == 50 * (10 + 21 + 1)
 
 
+def test_what_the_kernel_swaps_and_clips_is_reported():
+    batch = MEAN + STD * torch.randn(50, 2)
+    for name, more, told in (
+        ("parallel_tempering", {}, {"acceptance", "swaps"}),
+        ("ula", {"clip": 0.5}, {"clipped"}),
+        ("mala", {}, {"acceptance"}),
+    ):
+        kernel = {"name": name, "settings": {"step_size": 0.5} | more}
+        method = made((2,), {"batch_size": 50, "warm_up": 0.0, "kernel": kernel})
+        report = method.training_step(batch, torch.Generator().manual_seed(0))
+        assert report.keys() & {"acceptance", "swaps", "clipped"} == told
+        assert all(0 < report[key] <= 1 for key in told)
+
+
 def test_a_kernel_of_states_is_refused():
     with pytest.raises(ValueError, match="'gibbs' takes binary, not vectors"):
         made((2,), {"kernel": {"name": "gibbs", "settings": {}}})
