@@ -96,7 +96,7 @@ def summarise(file: ArrayFile, key: str, told: Told = silent) -> Summary:
 
 
 def repeats(found: Mapping[str, Summary]) -> int:
-    """Number of images of a later split that are identical to one of an earlier split."""
+    """Number of images of a later split that are identical to one of an earlier split, each counted."""
     seen: set[bytes] = set()
     count = 0
     for split in SPLITS:

@@ -63,8 +63,8 @@ class DataSet:
         raw_folders: where they are looked for: relative to a folder of raw data, the first being where downloads go, or absolute.
         starting_point: ``network`` and settings of stages in place of those of its kind, where nothing else is said; as a config says
             them.
-        duplicates: how many images of a later split are identical to one of an earlier split because the source has them twice; None
-            where that is not known, and the card says how many were found.
+        duplicates: how many examples of a later split are identical to one of an earlier split, each counted, because the source has
+            them twice or tells them apart by what is not kept; None where that is not known. The card says how many images were found.
         decodes: whether examples are decoded one at a time, which takes a while.
         run_on_original: whether the member has been run on the original files, and not only on small ones of the same format.
     """

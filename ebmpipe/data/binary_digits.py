@@ -27,7 +27,7 @@ class BinaryDigits(DataSet):
     licence = Digits.licence
     transformations = Digits.transformations + " Counts of 8 and more became 1, all others -1."
     sizes: ClassVar[dict[str, int]] = Digits.sizes
-    duplicates = 24  # strokes that differ in shades alone
+    duplicates = 31  # strokes that differ in shades alone
     # No 64 pixels interact in pairs alone. A hundred sweeps of the pixels; as many samples as validation images.
     starting_point: ClassVar[Mapping[str, Any]] = {
         "network": {"name": "mlp", "settings": {"width": 256, "depth": 2}},

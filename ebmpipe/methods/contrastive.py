@@ -38,6 +38,26 @@ class ContrastiveConfig(MethodConfig):
     )
 
 
+def told_of_contrast(on_data: Tensor, on_negatives: Tensor, kernel: samplers.Kernel, summary: Summary) -> dict[str, Any]:
+    """What an update reports of its contrast and of the chains that made the negatives, as far as the kernel has it to tell.
+
+    Args:
+        on_data: mean energy of the data, in nats.
+        on_negatives: that of the negatives.
+        kernel: what moved the chains.
+        summary: of their run.
+    """
+    on_data, on_negatives = on_data.detach(), on_negatives.detach()
+    report = {"d_t": on_data - on_negatives, "r_t": summary.gradient_norm, "energy_data": on_data, "energy_negative": on_negatives}
+    if kernel.adjusted:
+        report["acceptance"] = summary.acceptance
+    if summary.swaps is not None:
+        report["swaps"] = summary.swaps
+    if summary.clipped:
+        report["clipped"] = summary.clipped
+    return report
+
+
 @dataclass(frozen=True)
 class Negatives:
     """Negative samples of one update.
@@ -174,19 +194,11 @@ class Contrastive(EnergyMethod):
         on_data = data.mean()
         on_negatives = negative.mean() if negatives.weights is None else (negatives.weights * negative).sum()
         contrast = on_data - on_negatives
-        summary = negatives.summary
         loss = sum((term for term in (beside, of_classes) if term is not None), start=contrast)
         report = self.update(loss, energies, x)
-        report |= {"d_t": contrast.detach(), "r_t": summary.gradient_norm}
-        report |= {"energy_data": on_data.detach(), "energy_negative": on_negatives.detach()}
-        if self.kernel.adjusted:
-            report["acceptance"] = summary.acceptance
-        if summary.swaps is not None:
-            report["swaps"] = summary.swaps
-        if summary.clipped:
-            report["clipped"] = summary.clipped
+        report |= told_of_contrast(on_data, on_negatives, self.kernel, negatives.summary)
         if self.random_cost:
-            taken = summary.gradient_evaluations if negatives.cost is None else negatives.cost
+            taken = negatives.summary.gradient_evaluations if negatives.cost is None else negatives.cost
             report["gradient_evaluations"] = taken + len(x)
         return report | classified | self.keep(batch, negatives)
 

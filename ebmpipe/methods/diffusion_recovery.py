@@ -12,6 +12,7 @@ from ebmpipe import samplers
 from ebmpipe.config import KernelConfig
 from ebmpipe.energies import Energy, frozen, gradient, value_and_gradient
 from ebmpipe.methods.base import CHUNK, ByKind, Reference, Samples, Setup, build_kernel
+from ebmpipe.methods.contrastive import told_of_contrast
 from ebmpipe.methods.many_levels import ManyLevels, ManyLevelsConfig
 
 
@@ -107,7 +108,13 @@ class DiffusionRecovery(ManyLevels):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup, setup.config.levels + 1)  # type: ignore[attr-defined]
-        self.kernel = build_kernel(self.config.kernel, self.config.steps)
+        self.kernel = build_kernel(self.config.kernel, self.config.steps, self.spec.kind)
+        if not self.kernel.one_point_per_chain:
+            # Else x̃ and δ of one chain would be taken for another's, or fit none.
+            raise ValueError(
+                f"{self.name} gives each chain an energy of its own, so its kernel has to evaluate all chains together, one point each; "
+                f"{self.kernel.name} does not: take mala, ula or hmc"
+            )
         if self.kernel.temperature != 1:
             raise ValueError(
                 f"{self.name} samples at temperature 1, at which the noise between levels is what it is; that of its kernel is "
@@ -150,12 +157,8 @@ class DiffusionRecovery(ManyLevels):
         x, sigma = torch.cat([clean, negative]), sigma.repeat(2)
         energies = self.live(x, sigma)
         on_data, on_negatives = (part.mean() for part in energies.chunk(2))
-        contrast = on_data - on_negatives
-        report = self.update(contrast, energies, x, self.live.base(x, sigma))  # type: ignore[operator]
-        report |= {"d_t": contrast.detach(), "r_t": summary.gradient_norm}
-        report |= {"energy_data": on_data.detach(), "energy_negative": on_negatives.detach()}
-        if self.kernel.adjusted:
-            report["acceptance"] = summary.acceptance
+        report = self.update(on_data - on_negatives, energies, x, self.live.base(x, sigma))  # type: ignore[operator]
+        report |= told_of_contrast(on_data, on_negatives, self.kernel, summary)
         if self.random_cost:
             report["gradient_evaluations"] = summary.gradient_evaluations + len(x)
         return report

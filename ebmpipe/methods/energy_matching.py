@@ -14,6 +14,7 @@ from ebmpipe.config import KernelConfig, MethodConfig
 from ebmpipe.derivatives import slope
 from ebmpipe.energies import Energy, Watched, frozen, gradient
 from ebmpipe.methods.base import CHUNK, ByKind, EnergyMethod, Reference, Samples, Setup, build_kernel
+from ebmpipe.methods.contrastive import told_of_contrast
 
 
 def paired(start: Tensor, end: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class EnergyMatching(EnergyMethod):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        self.kernel = build_kernel(self.config.kernel, self.config.steps)
+        self.kernel = build_kernel(self.config.kernel, self.config.steps, self.spec.kind)
         if self.kernel.temperature != 1:
             raise ValueError(
                 f"{self.name} samples at temperature 1 once it has come to the data; that of its kernel is {self.kernel.temperature:g}"
@@ -174,17 +175,13 @@ class EnergyMatching(EnergyMethod):
         energies = seen = self.live(x)
         on_data, on_negatives = (part.mean() for part in energies.chunk(2))
         contrast = loss = on_data - on_negatives
-        report: dict[str, Any] = {"d_t": contrast.detach(), "r_t": summary.gradient_norm}
+        report = told_of_contrast(on_data, on_negatives, self.kernel, summary)
         evaluations = summary.gradient_evaluations + 2 * n + n // 2 * config.transport_steps
         if weight := self.transport_weight:
             transport, energy = self.transport(batch, config.cutoff, generator)
             loss, seen, x = contrast + weight * transport, torch.cat([energies, energy.seen]), torch.cat([x, energy.x])
             report["transport"], evaluations = transport.detach(), evaluations + 2 * n
-        report |= self.update(loss, seen, x) | {"gradient_evaluations": evaluations}
-        report |= {"energy_data": on_data.detach(), "energy_negative": on_negatives.detach()}
-        if self.kernel.adjusted:
-            report["acceptance"] = summary.acceptance
-        return report
+        return report | self.update(loss, seen, x) | {"gradient_evaluations": evaluations}
 
     def own_samples(self, n: int, generator: torch.Generator) -> Samples:
         """``n`` samples by the schedule: from noise through t = 0 to 1, then by the kernel."""

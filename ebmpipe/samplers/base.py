@@ -89,6 +89,8 @@ class Kernel(ABC):
         gradients_at_init: input gradients per chain taken by `init`.
         gradients_per_step: input gradients per chain taken by `step`; the most it may take if their number is random.
         random_cost: whether the number of gradients of a step is random; `Info.evaluations` then counts them.
+        one_point_per_chain: whether E is only ever evaluated at n points, the i-th being of chain i: each chain may then have an E of its
+            own.
         temperature: as in `Summary`, of runs longer than ``steps_to_target``.
         steps_to_target: steps from a start before the first one that is made for p^(1/T), as the clock of an annealed kernel tells.
         adjusted: whether proposals are accepted or rejected, so that acceptance means something.
@@ -102,6 +104,7 @@ class Kernel(ABC):
     gradients_at_init: int = 0
     gradients_per_step: int = 1
     random_cost: bool = False
+    one_point_per_chain: bool = True
     temperature: float = 1.0
     steps_to_target: int = 0
     adjusted: bool = False

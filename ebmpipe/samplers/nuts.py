@@ -116,6 +116,7 @@ class NUTS(Kernel):
     revision = 1
     gradients_at_init = 1
     random_cost = True
+    one_point_per_chain = False  # chains whose trajectory has ended leave
     adjusted = True
     target_acceptance = 0.8  # Hoffman & Gelman 2014, §4.3; Betancourt, Byrne & Girolami 2014
 

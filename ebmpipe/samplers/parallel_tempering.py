@@ -57,6 +57,7 @@ class ParallelTempering(Kernel):
     name = "parallel_tempering"
     revision = 1
     gradients_at_init = 1
+    one_point_per_chain = False  # one of every replica
     adjusted = True
     target_acceptance = 0.574  # MALA's
 

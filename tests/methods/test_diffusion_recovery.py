@@ -7,7 +7,7 @@ import pytest
 import torch
 from quadratic_network import QuadraticNetwork, gaussian_of
 
-from ebmpipe import samplers
+from ebmpipe import registry, samplers
 from ebmpipe.config import NetworkConfig, SamplingConfig
 from ebmpipe.energies import BASE_WIDTH
 from ebmpipe.methods import build
@@ -145,6 +145,37 @@ def test_its_levels_and_the_noise_between_them():
     assert method.noise_level == pytest.approx(0.5)
     x = torch.randn(3, 2)
     torch.testing.assert_close(method.energy(x), method.learner.average(x, SIGMA))
+
+
+def test_kernels_that_are_not_at_one_point_of_each_chain_are_refused():
+    refused = {name for name, kernel in registry.load_all("samplers").items() if not kernel.one_point_per_chain}
+    assert refused == {"nuts", "parallel_tempering"}
+    for name in refused:
+        with pytest.raises(ValueError, match=f"an energy of its own, .* one point each; {name} does not"):
+            made((2,), {"kernel": {"name": name, "settings": {"step_size": 0.5}}})
+
+
+@pytest.mark.parametrize("name", ["hmc", "mala", "ula", "underdamped_langevin"])
+def test_all_other_kernels_move_its_chains(name):
+    method = made((2,), {"steps": 3, "batch_size": 20, "kernel": {"name": name, "settings": {"step_size": 0.3}}})
+    report = method.training_step(torch.randn(20, 2), torch.Generator().manual_seed(0))
+    assert report["gradient_norm"] > 0
+    assert method.own_samples(10, torch.Generator().manual_seed(0)).x.isfinite().all()
+
+
+def test_what_the_kernel_clips_is_reported():
+    batch, kernel = torch.randn(20, 2), {"name": "ula", "settings": {"step_size": 0.3}}
+    for clip in (None, 0.1):
+        kernel["settings"]["clip"] = clip
+        method = made((2,), {"steps": 3, "batch_size": 20, "kernel": kernel})
+        report = method.training_step(batch, torch.Generator().manual_seed(0))
+        assert ("clipped" in report) == (clip is not None)
+    assert 0 < report["clipped"] <= 1
+
+
+def test_a_kernel_of_states_is_refused():
+    with pytest.raises(ValueError, match="'gibbs' takes binary, not vectors"):
+        made((2,), {"kernel": {"name": "gibbs", "settings": {}}})
 
 
 def test_a_kernel_of_another_temperature_is_refused():

@@ -215,13 +215,22 @@ def test_chains_run_once_transport_is_learned_and_its_weight_falls_to_zero():
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_its_own_samples_follow_the_schedule_to_the_law_of_the_energy(shape):
-    kernel = {"name": "mala", "settings": {"step_size": 0.9}}
+    """Here of N(m, NOISE²/4) with m half a deviation of the data off the mean of the noise, which it starts from."""
+    kernel = {"name": "mala", "settings": {"step_size": 0.45}}
     method, n = made(shape, {"steps": 60, "kernel": kernel}), 10_000
+    network = method.learner.average.network
+    with torch.no_grad():
+        # In units of the data's deviation the base adds a precision of 1/w² to that of the network, w being BASE_WIDTH.
+        network.matrix.copy_(torch.eye(math.prod(shape)) * 3 / BASE_WIDTH**2)
+        network.offset.fill_(-0.5 * 4 / BASE_WIDTH**2)
+    mean, covariance = gaussian_of(method.energy_function(), shape)
+    assert mean.tolist() == pytest.approx([MEAN + STD / 2] * math.prod(shape), rel=1e-4)
+    assert covariance.diagonal().tolist() == pytest.approx([NOISE**2 / 4] * math.prod(shape), rel=1e-4)
     own = method.own_samples(n, torch.Generator().manual_seed(0))
     assert own.x.shape == (n, *shape)
     error = 5 * (n * math.prod(shape)) ** -0.5
-    assert float(own.x.mean()) == pytest.approx(MEAN, abs=error * NOISE)
-    assert float(own.x.var()) == pytest.approx(NOISE**2, rel=1.5 * error)
+    assert float(own.x.mean()) == pytest.approx(MEAN + STD / 2, abs=error * NOISE / 2)
+    assert float(own.x.var()) == pytest.approx(NOISE**2 / 4, rel=1.5 * error)
     assert (own.sampler, own.sampler_steps, own.gradient_evaluations) == ("transport", 10 + 60, n * (10 + 61))
 
 
@@ -231,6 +240,25 @@ def test_samples_end_with_the_jump_where_that_is_configured():
     own = method.own_samples(50, torch.Generator().manual_seed(0))
     torch.testing.assert_close(own.x, own.before - 0.3**2 * method.learner.average.grad(own.before))
     assert own.gradient_evaluations == 50 * (10 + 21 + 1)
+
+
+def test_what_the_kernel_swaps_and_clips_is_reported():
+    batch = MEAN + STD * torch.randn(50, 2)
+    for name, more, told in (
+        ("parallel_tempering", {}, {"acceptance", "swaps"}),
+        ("ula", {"clip": 0.5}, {"clipped"}),
+        ("mala", {}, {"acceptance"}),
+    ):
+        kernel = {"name": name, "settings": {"step_size": 0.5} | more}
+        method = made((2,), {"batch_size": 50, "warm_up": 0.0, "kernel": kernel})
+        report = method.training_step(batch, torch.Generator().manual_seed(0))
+        assert report.keys() & {"acceptance", "swaps", "clipped"} == told
+        assert all(0 < report[key] <= 1 for key in told)
+
+
+def test_a_kernel_of_states_is_refused():
+    with pytest.raises(ValueError, match="'gibbs' takes binary, not vectors"):
+        made((2,), {"kernel": {"name": "gibbs", "settings": {}}})
 
 
 def test_a_kernel_of_another_temperature_is_refused():

@@ -84,7 +84,7 @@ def check_cost(method, data, monkeypatch):
 
         def watched(self, x, *level, plain=plain):
             if torch.is_grad_enabled():
-                seen.append(len(x))
+                seen.append(x)
             return plain(self, x, *level)
 
         monkeypatch.setattr(energy, passes, watched)
@@ -94,7 +94,7 @@ def check_cost(method, data, monkeypatch):
         # ∇ₓE and a second derivative along every coordinate, then the weights' gradient like that of any other pass.
         found = exact(self, x)
         counted.append(len(x) * (1 + x[0].numel()))
-        seen.append(len(x))
+        seen.append(x)
         return found
 
     monkeypatch.setattr(BasedEnergy, "slope_and_laplacian", watched_laplacian)
@@ -109,7 +109,9 @@ def check_cost(method, data, monkeypatch):
         parameters = [each for each in several if isinstance(each, torch.nn.Parameter)]
         through = not parameters and (not live_weights() or bool(reached(outputs) & of_energy))
         if through or any(id(each) in of_energy for each in parameters):
-            counted.append(sum(seen))
+            # A derivative in examples is of the energies of these alone, one in the weights of all.
+            of_these = [x for x in seen if any(x is each for each in several)]
+            counted.append(sum(map(len, of_these or seen)))
         return grad(outputs, inputs, *args, **kwargs)
 
     monkeypatch.setattr(torch.autograd, "grad", watched_grad)
@@ -246,12 +248,22 @@ NUTS = {"name": "nuts", "settings": {"step_size": 0.3}}
     [
         *(("cd", {}), ("cd", {"start": "mean_field"}), ("cd", {"start": "multigrid"}), ("pcd", {}), ("short_run", {}), ("jarzynski", {})),
         *(("cd+classifier", {"start": "multigrid"}), ("jarzynski+classifier", {})),
+        *(("diffusion_recovery", {}), ("energy_matching", {"warm_up": 0.0}), ("energy_matching", {"warm_up": 0.0, "fade_out": 0.0})),
     ],
-    ids=lambda v: v if isinstance(v, str) else v.get("start", "default"),
+    ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values())) or "default",
 )
 def test_cost_is_as_declared_whatever_the_start_and_the_kernel(name, settings, kernel, prepared, monkeypatch):
+    if name == "diffusion_recovery" and not registry.load("samplers", kernel["name"]).one_point_per_chain:
+        pytest.skip(f"{name} does not take {kernel['name']}")
     data = Prepared(prepared["digits"])
     check_cost(made(name, data, steps=2, kernel=kernel, **settings), data, monkeypatch)
+
+
+def test_cost_of_diffusion_recovery_is_as_reported_where_it_is_random(prepared, monkeypatch):
+    """By a kernel all of whose chains take the same random number: nuts, of which each takes its own, it refuses."""
+    data = Prepared(prepared["digits"])
+    kernel = {"name": "random_kernel:Dice", "settings": {"step_size": 0.2}}
+    check_cost(made("diffusion_recovery", data, steps=2, kernel=kernel), data, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,16 @@ class TestUpdates:
             expected = LOSSES[name](value_and_flips(fresh.live, self.batch())[1]).sum(1).mean()
         assert report["loss"] == pytest.approx(float(expected), rel=1e-6)
 
+    @pytest.mark.parametrize("flips", [1, 2, 5])
+    def test_the_loss_reported_of_some_flips_is_their_sum_times_the_inverse_of_their_share(self, name, flips):
+        report, _ = update_of(name, self.batch(), flips=flips)
+        fresh = build(name, spec_of((6,)), {"flips": flips}, 0, network=NetworkConfig(settings={"width": 8}))
+        sites = fresh.sites(self.batch(), torch.Generator().manual_seed(3))
+        assert sites.shape == (32, flips)
+        with torch.no_grad():
+            of_these = LOSSES[name](value_and_flips(fresh.live, self.batch(), sites)[1]).sum(1).mean()
+        assert report["loss"] == pytest.approx(6 / flips * float(of_these), rel=1e-6)
+
     @pytest.mark.parametrize("flips", [1, 3, 6, None])
     def test_cost_is_that_of_the_examples_and_their_flips(self, name, flips):
         _, method = update_of(name, self.batch(), flips=flips)

@@ -124,6 +124,20 @@ class TestContract:
         else:
             assert energy.gradients == 11 * kernel.cost(steps)
 
+    def test_an_energy_of_each_chain(self, name):
+        """What is told of `one_point_per_chain`: E is then that of each chain's own well, which it ends in."""
+        kernel, wells, generator = kernel_of(name), torch.tensor([[-40.0], [0.0], [40.0]]), torch.Generator().manual_seed(0)
+        sizes = []
+
+        def energy(x):
+            sizes.append(len(x))
+            return gaussian(x - (wells if len(x) == len(wells) else 0))
+
+        x, _ = run(kernel, energy, wells, 20, generator)
+        assert (set(sizes) == {len(wells)}) == kernel.one_point_per_chain
+        if kernel.one_point_per_chain:
+            assert ((x - wells).abs() < 8).all()
+
     def test_a_hundred_thousand_chains(self, name):
         n, energy, kernel, generator = 100_000, Counting(), kernel_of(name), torch.Generator().manual_seed(0)
         start = torch.randn(n, 2, generator=generator)
