@@ -119,8 +119,8 @@ class LearnedStein(EnergyMethod):
         for _ in range(self.config.critic_steps):
             v = torch.randint(2, batch.shape, generator=generator, device=batch.device).to(batch) * 2 - 1
             statistic, square = stein_statistic(batch, score.detach(), self.critic.network, v)
-            # With the energies watched, so that no critic learns from one that is none. Where the energy's own update is then found bad, the
-            # critic keeps what it learned of the last good one.
+            # With the energies watched, so that no critic learns from one that is none. Where the energy's own update is then found bad,
+            # the critic keeps what it learned of the last good one.
             (of_critic,) = apply_all(Update(-(statistic - self.config.penalty * square).mean(), self.critic, energy.seen.detach()))
         report = self.update(seen_by_critic(score, self.critic.network, batch), energy.seen, energy.x)
         return {**report, "discrepancy": -of_critic["loss"], "critic_gradient_norm": of_critic["gradient_norm"]}
