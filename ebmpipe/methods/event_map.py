@@ -17,6 +17,7 @@ class EventMapConfig(Model):
 
     width: int = Field(128, ge=1, description="units per hidden layer")
     depth: int = Field(2, ge=1, description="number of hidden layers")
+    gain: float = Field(1.0, gt=0, description="factor on the first layer's initial weights: larger means finer structure at the start")
     learning_rate: float = Field(1e-3, gt=0, le=100, description="of Adam, at its peak, under the schedule of the energy's")
     betas: tuple[float, float] = Field((0.5, 0.9), description="Adam's decay of the first and second moment")
 
@@ -53,6 +54,8 @@ class EventMap(nn.Module):
             layers += [nn.Linear(a, b), nn.SiLU()]
         self.perceptron = nn.Sequential(*layers, nn.Linear(config.width, prod(shape)))
         self.linear = nn.Linear(inputs, prod(shape), bias=False)
+        with torch.no_grad():
+            self.perceptron[0].get_parameter("weight").mul_(config.gain)
 
     def forward(self, x: Tensor) -> Tensor:
         """The event of each input, (n, *event)."""
