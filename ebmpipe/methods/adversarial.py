@@ -66,7 +66,7 @@ class AdversarialConfig(MethodConfig):
     batch_size: int = Field(256, ge=2, description="examples per update, and samples of the generator")
     generator: NoisyGeneratorConfig = Field(
         NoisyGeneratorConfig(width=256, gain=8.0, betas=(0.9, 0.99), noise=0.07),
-        description="the generator, and how its entropy is estimated; it has to follow the energy, whose structure is as fine as the data's",
+        description="the generator, and how its entropy is estimated; its structure has to become as fine as the data's",
     )
     optimiser: OptimiserConfig = Field(
         OptimiserConfig(learning_rate=1e-3, betas=(0.0, 0.9)),

@@ -45,7 +45,7 @@ def test_the_bound_exceeds_the_log_likelihood_by_the_divergence_of_a_gaussian_ge
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_generator_learns_the_law_of_an_energy_that_stands_still(shape):
     """That is the base at first, N(0, BASE_WIDTH²)."""
-    learns = {"width": 4, "depth": 1, "learning_rate": 0.02, "noise": 0.3, "proposals": 2}
+    learns = {"width": 4, "depth": 1, "gain": 1.0, "learning_rate": 0.02, "noise": 0.3, "proposals": 2}
     method = method_on(shape, 500, generator=learns, optimiser={"learning_rate": 1e-9})
     generator = torch.Generator().manual_seed(0)
     network = method.generator.network
@@ -69,7 +69,7 @@ def test_the_generator_learns_the_law_of_an_energy_that_stands_still(shape):
 @pytest.mark.parametrize("divergence", ["kl", "reverse_kl", "jensen_shannon", "squared_hellinger"])
 def test_with_every_divergence_the_energy_comes_to_the_data(divergence):
     """In two dimensions, generator and critic learning along."""
-    learns = {"width": 8, "depth": 1, "learning_rate": 0.02}
+    learns = {"width": 8, "depth": 1, "gain": 1.0, "learning_rate": 0.02}
     proposals = {"noise": 0.2, "proposals": 2}
     method = method_on(
         (2,),

@@ -15,6 +15,7 @@ TOLERANCE = 0.05
 #: Of updates that cost a flow's time there are fewer, with longer steps; telling data from noise takes more of them in ten dimensions.
 QUICK, QUICKER = {"learning_rate": 0.05, "average_decay": 0.99}, {"learning_rate": 0.1, "average_decay": 0.98}
 SMALL_FLOW = {"transforms": 1, "width": 8, "learning_rate": 0.01}
+SMALL_GENERATOR = {"width": 8, "depth": 1, "gain": 1.0, "betas": [0.5, 0.9], "learning_rate": 0.02, "proposals": 2}
 #: Method, and after a space what is special about it -> settings other than `COMMON`.
 METHODS = {
     "dsm": {"sigma": 0.3},
@@ -32,7 +33,7 @@ METHODS = {
     "energy_discrepancy": {"updates": 1600},
     "kernel_stein": {"scale": 0.3, "batch_size": 512, "optimiser": {"learning_rate": 0.1, "average_decay": 0.99}, "updates": 3200},
     "learned_stein": {"critic": {"width": 8, "depth": 1, "learning_rate": 0.05}, "optimiser": QUICK, "updates": 1600},
-    "adversarial": {"generator": {"width": 8, "depth": 1, "learning_rate": 0.02}, "updates": 2400},
+    "adversarial": {"generator": SMALL_GENERATOR, "updates": 1600},
     "energy_matching": {"batch_size": 512, "optimiser": QUICK},
     "flow_contrastive": {"flow": SMALL_FLOW | {"fit": 0.6}, "optimiser": QUICKER, "updates": 400},
 }
