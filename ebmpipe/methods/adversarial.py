@@ -113,7 +113,7 @@ class Adversarial(EnergyMethod):
         "images": {
             "batch_size": 128,
             "data_noise": 0.3,
-            "generator": {"noise": 0.3, "gain": 1.0, "betas": (0.5, 0.9), "proposals": 2},
+            "generator": {"noise": 0.3, "gain": 1.0, "betas": [0.5, 0.9], "proposals": 2},
             "optimiser": {"learning_rate": 1e-4},
         },
     }
