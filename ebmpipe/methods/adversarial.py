@@ -108,7 +108,7 @@ class Adversarial(EnergyMethod):
     supports = frozenset({"space"})  # the generator reaches beyond every box
     settings_by_kind: ClassVar[ByKind] = {
         # The penalty damps the game, at the price of an energy a little too flat.
-        "density": {"energy_penalty": 0.005},
+        "density": {"energy_penalty": 0.005, "optimiser": {"learning_rate": 2e-4}},
         # As much noise as the data have, nearly: what is left to learn is what lies beneath.
         "images": {
             "batch_size": 128,
