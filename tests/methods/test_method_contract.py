@@ -217,7 +217,9 @@ class TestEveryTrainedMethod:
         kinds = registry.load("methods", name.partition("+")[0]).kinds
         data = Prepared(prepared["digits" if name in CLASSIFIERS else "eight_gaussians" if "density" in kinds else "ising"])
         updates = 30 if name in CLASSIFIERS else 300
-        method = made(name, data, iterations=updates, optimiser={"learning_rate": 0.01})
+        # A kernel sees hardly a pair of a small batch.
+        more = {"batch_size": 256} if name == "kernel_stein" else {}
+        method = made(name, data, iterations=updates, optimiser={"learning_rate": 0.01}, **more)
         trained(method, data, 0, updates)
         x = torch.from_numpy(data.model_space("test", np.random.default_rng(0))[:2000]).float()
         noise = method.base.sample(2000, torch.Generator().manual_seed(0))

@@ -243,12 +243,13 @@ BADNESS = {"data": 0.0005, "noise": 1.0, "nce": 0.3, "pcd": 0.02, "pcd_twin": 0.
 
 
 def theorems(results: Path) -> None:
-    """Measured theorems: two limits, of which one has a second curve, a remainder, two flows and the blindness."""
+    """Measured theorems: two limits, of which one has a second curve, a remainder, two flows, the blindness, a rule and contractions."""
     steps, times, places = 0.4 / 2.0 ** np.arange(5), np.linspace(0, 1, 21), np.linspace(0, 8, 17)
     limits = {f"{kind}_{shape}": steps**2 for kind in ("gradient", "attached") for shape in ("1", "1x2x2")}
     decay = {f"{key}_{law}": np.exp(-times) for key in ("kl", "fisher") for law in ("mixtures", "gaussians")}
     decay |= {f"rate_{law}": -np.exp(-times) for law in ("mixtures", "gaussians")}
     slopes = {f"slope_{key}": 2.0 for key in limits}
+    taken = ("kl", "gibbs", "gibbs_excess")
     blind = {"kl_at_8": 0.511, "fisher_at_8": 4e-14, "noise": 4.0, "data_weight": 0.5, "model_weight": 0.9}
     made: dict[str, tuple[str, dict[str, float], dict[str, np.ndarray]]] = {
         "cd_step": ("limits", slopes, {"steps": steps} | limits),
@@ -256,12 +257,27 @@ def theorems(results: Path) -> None:
         "shifted_noise": ("remainders", slopes, {"steps": steps} | limits),
         "heat_flow": ("flows", {"factor": 1.0}, {"times": times} | decay),
         "langevin_flow": ("flows", {"factor": 2.0}, {"times": times} | decay),
+        "ratio_rule": ("rule", slopes, {"steps": steps} | limits),
+        "kernel_contraction": (
+            "contractions",
+            {},
+            {"places": np.linspace(0, 1, 11)} | {f"{key}_1x2x2": np.linspace(0, 1, 11) for key in taken},
+        ),
+        "short_contraction": (
+            "short",
+            {},
+            {"times": steps} | {f"{key}_{law}": steps for key in ("blur",) for law in ("mixtures", "gaussians")},
+        ),
         "mixture_weights": ("blindness", blind, {"places": places} | {key: np.exp(-places) for key in ("kl", "fisher", "fisher_noisy")}),
     }
     folder = results / "theorems"
     folder.mkdir()
     np.savez(folder / "theorems.npz", **{f"{name}.{key}": values for name, (*_, found) in made.items() for key, values in found.items()})
-    legends = {"cd_step": [["gradient", "CD"], ["attached", "attached"]]}
+    legends = {
+        "cd_step": [["gradient", "CD"], ["attached", "attached"]],
+        "kernel_contraction": [["gibbs", "one Gibbs step"]],
+        "short_contraction": [["blur", "blur of both"]],
+    }
     said = {
         name: {"title": name, "panel": panel, "numbers": numbers, "legend": legends.get(name, [["gradient", name]])}
         for name, (panel, numbers, _) in made.items()
