@@ -16,6 +16,7 @@ from ebmpipe.methods.event_map import EventMap, EventMapConfig
 from ebmpipe.methods.f_divergences import DIVERGENCES, Divergence
 from ebmpipe.methods.noisy_generator import NoisyGenerator, NoisyGeneratorConfig
 from ebmpipe.optimisation import Learner, Update, apply_all
+from ebmpipe.spec import DataSpec
 
 
 def variational_bound(energy_data: Tensor, energy_generated: Tensor, log_density_generated: Tensor) -> Tensor:
@@ -50,9 +51,9 @@ LARGEST_RATIO = 10.0
 class Ratio(nn.Module):
     """h(x), an estimate of log p_data(x)/p(x): a multilayer perceptron on inputs of unit variance, bent to within ±`LARGEST_RATIO`."""
 
-    def __init__(self, mean: float, std: float, dimension: int, config: EventMapConfig) -> None:
+    def __init__(self, spec: DataSpec, config: EventMapConfig) -> None:
         super().__init__()
-        self.map, self.mean, self.std = EventMap(dimension, (), config), mean, std
+        self.map, self.mean, self.std = EventMap(spec.dimension, (), config), spec.mean, spec.std
 
     def forward(self, x: Tensor) -> Tensor:
         """h in nats, (n,)."""
@@ -125,8 +126,7 @@ class Adversarial(EnergyMethod):
         self.generator = Learner(generator, config.generator.optimiser(optimiser), setup.iterations)
         self.critic: Learner | None = None
         if config.divergence != "kl":
-            ratio = Ratio(spec.mean, spec.std, spec.dimension, config.critic)
-            self.critic = Learner(ratio, config.critic.optimiser(optimiser), setup.iterations)
+            self.critic = Learner(Ratio(spec, config.critic), config.critic.optimiser(optimiser), setup.iterations)
 
     @property
     def gradient_evaluations_per_step(self) -> int:
