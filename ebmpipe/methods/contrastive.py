@@ -102,7 +102,8 @@ class Contrastive(EnergyMethod):
     @cached_property
     def kernel(self) -> samplers.Kernel:
         """What moves the chains. Its temperature decides how the energy is made."""
-        return build_kernel(self.config.kernel, self.config.steps, self.spec.kind)
+        # Only particle dynamics may take no step at all, and then the kernel need not come to its target.
+        return build_kernel(self.config.kernel, self.config.steps or None, self.spec.kind)
 
     @property
     def classes(self) -> int | None:

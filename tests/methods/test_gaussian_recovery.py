@@ -35,6 +35,8 @@ METHODS = {
     "learned_stein": {"critic": {"width": 8, "depth": 1, "learning_rate": 0.05}, "optimiser": QUICK, "updates": 1600},
     "adversarial": {"generator": SMALL_GENERATOR, "updates": 1600},
     "energy_matching": {"batch_size": 512, "optimiser": QUICK},
+    **{name: {"batch_size": 512, "particles": 512, "steps": 4, "optimiser": QUICK} for name in ("pd_alpha", "pd_beta", "pd_stein")},
+    "pd_galerkin": {"batch_size": 512, "particles": 512, "steps": 4, "features": "quadratic", "optimiser": QUICK},
     "flow_contrastive": {"flow": SMALL_FLOW | {"fit": 0.6}, "optimiser": QUICKER, "updates": 400},
 }
 #: The network where it is not `QuadraticNetwork`.
