@@ -21,6 +21,7 @@ from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import Energy, GaussianLaw, TrueEnergy, frozen
 from ebmpipe.evaluation import log_unnormalised, rows_of, to_json, write_npz
 from ebmpipe.files import digest, sha256, write_arrays, write_json, write_signed
+from ebmpipe.learned_base import LearnedGaussian
 from ebmpipe.loading import load_run
 from ebmpipe.methods.base import Method, Samples, long_chains
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable
@@ -135,7 +136,7 @@ def composed(config: CompositionConfig, parts: tuple[Part, Part]) -> tuple[Compo
     kind, (one, other) = COMPOSITIONS[config.by], parts
     learned = kind(one.method.energy_function(), other.method.energy_function(), config.weight, (one.log_z, other.log_z))
     if isinstance(learned, Difference):
-        check_proper(learned.weight, *(cast("GaussianLaw", part.method.base) for part in parts))
+        check_proper(learned.weight, *(cast(GaussianLaw | LearnedGaussian, part.method.tilted) for part in parts))
     return learned, kind(TrueEnergy(one.density), TrueEnergy(other.density), config.weight)
 
 
@@ -150,7 +151,7 @@ def measured(evaluation: Evaluation, truth: Energy, device: str) -> Iterator[Mea
 
 def start_of(parts: tuple[Part, Part]) -> GaussianLaw:
     """Where chains start: a Gaussian as broad as the broader base, between the two."""
-    bases = [part.method.base for part in parts]
+    bases = [cast(GaussianLaw, part.method.base) for part in parts]
     return GaussianLaw((2,), sum(base.mean for base in bases) / 2, max(base.std for base in bases))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ebmpipe.energies import Energy, GaussianLaw, support_of, value_and_gradient
+from ebmpipe.learned_base import LearnedGaussian
 
 By = Literal["product", "mixture", "difference"]
 #: E₁, E₂ -> E, and the factors of ∇E₁ and ∇E₂ in ∇E.
@@ -108,13 +109,14 @@ class Difference(Composition):
 COMPOSITIONS: dict[By, type[Composition]] = {"product": Product, "mixture": Mixture, "difference": Difference}
 
 
-def check_proper(weight: float, first: GaussianLaw, second: GaussianLaw) -> None:
-    """That p₁ / p₂^w has an integral, if far out p₁ and p₂ fall as their Gaussian bases: w < (σ₂ / σ₁)².
+def check_proper(weight: float, first: GaussianLaw | LearnedGaussian, second: GaussianLaw | LearnedGaussian) -> None:
+    """That p₁ / p₂^w has an integral, if far out p₁ and p₂ fall as their Gaussian bases: w < (σ₂ / σ₁)², in every coordinate.
 
     Raises:
         NoLaw: if it has none.
     """
-    bound = (second.std / first.std) ** 2
+    one, other = (torch.as_tensor(base.std, dtype=torch.float64).detach() for base in (first, second))
+    bound = float((other / one).square().min())
     if not weight < bound:
         raise NoLaw(
             f"far out the difference rises, as its second energy, times {weight:g}, outgrows the first; "

@@ -147,8 +147,8 @@ class LongRunConfig(Model):
     dispersion: float = Field(
         2.0,
         ge=1,
-        description="standard deviation of the starts in units of the Gaussian base's, which is itself 1.5 of the data's; on a box starts "
-        "are uniform",
+        description="standard deviation of the starts in units of the Gaussian base's, which is itself 1.5 of the data's, and 1 where one "
+        "is learned; on a box starts are uniform",
     )
     warm_up: float = Field(0.5, ge=0, lt=1, description="share of every chain that mixing is not judged by")
     draws: int = Field(1000, ge=8, description="most draws of each chain that mixing is judged by, evenly spaced over the rest")

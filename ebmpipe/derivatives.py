@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ebmpipe.activations import Activation
+
 if TYPE_CHECKING:
     from ebmpipe.energies import Energy
 
@@ -107,7 +109,7 @@ def by_forward_laplacian(layers: Sequence[nn.Module], x: Tensor) -> tuple[Tensor
     is taken, so that weights are differentiated once through this, by backward mode.
 
     Args:
-        layers: linear layers, convolutions, SiLU and flattenings; the last has one output.
+        layers: linear layers, convolutions, flattenings and activations of `ebmpipe.activations`; the last has one output.
         x: (n, *event).
     """
     n, dimension = len(x), x[0].numel()
@@ -116,13 +118,10 @@ def by_forward_laplacian(layers: Sequence[nn.Module], x: Tensor) -> tuple[Tensor
     # (n, D, *features): derivatives along coordinates are examples to convolutions.
     jacobian = basis.expand(n, *basis.shape[1:])
     for layer in layers:
-        if isinstance(layer, nn.SiLU):
-            s = torch.sigmoid(value)
-            first = s * (1 + value * (1 - s))
-            second = s * (1 - s) * (2 + value * (1 - 2 * s))
+        if isinstance(layer, Activation):
+            value, first, second = layer.to_second_order(value)
             laplacian = first * laplacian + second * jacobian.square().sum(1)
             jacobian = first.unsqueeze(1) * jacobian
-            value = value * s
         elif isinstance(layer, nn.Flatten):
             value, laplacian, jacobian = value.flatten(1), laplacian.flatten(1), jacobian.flatten(2)
         else:

@@ -197,13 +197,11 @@ class Law(nn.Module, ABC):
 
     Args:
         shape: event shape.
-        mean: mean of every coordinate.
-        std: standard deviation of every coordinate.
     """
 
-    def __init__(self, shape: tuple[int, ...], mean: float, std: float) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.shape, self.mean, self.std = shape, mean, std
+        self.shape = shape
 
     @property
     def support(self) -> Box | None:
@@ -232,10 +230,17 @@ class Law(nn.Module, ABC):
 
 
 class GaussianLaw(Law):
-    """An isotropic Gaussian N(mean, std² I) over events; its support is the whole space."""
+    """An isotropic Gaussian N(mean, std² I) over events; its support is the whole space.
+
+    Args:
+        shape: event shape.
+        mean: mean of every coordinate.
+        std: standard deviation of every coordinate.
+    """
 
     def __init__(self, shape: tuple[int, ...], mean: float, std: float) -> None:
-        super().__init__(shape, mean, std)
+        super().__init__(shape)
+        self.mean, self.std = mean, std
         self.log_normaliser = math.prod(shape) * math.log(std * math.sqrt(2 * math.pi))
 
     @classmethod
@@ -264,11 +269,15 @@ class UniformLaw(Law):
     Args:
         shape: event shape.
         box: the same interval in every coordinate.
+
+    Attributes:
+        mean: mean of every coordinate.
+        std: standard deviation of every coordinate.
     """
 
     def __init__(self, shape: tuple[int, ...], box: Box) -> None:
-        super().__init__(shape, (box.low + box.high) / 2, box.width / math.sqrt(12))
-        self.box = box
+        super().__init__(shape)
+        self.box, self.mean, self.std = box, (box.low + box.high) / 2, box.width / math.sqrt(12)
         self.log_volume = math.prod(shape) * math.log(box.width)
 
     @property
@@ -294,7 +303,7 @@ class UniformStates(Law):
     """The uniform law on the 2^D states whose coordinates are all -1 or 1: E is D log 2 at every one of them."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__(shape, 0.0, 1.0)
+        super().__init__(shape)
         self.log_states = math.prod(shape) * math.log(2)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -51,8 +51,8 @@ class FlowLaw(Law):
     """
 
     def __init__(self, flow: nn.Module, spec: DataSpec) -> None:
-        super().__init__(spec.shape, spec.mean, spec.std)
-        self.flow = flow
+        super().__init__(spec.shape)
+        self.flow, self.mean, self.std = flow, spec.mean, spec.std
         self.log_scale = spec.dimension * math.log(spec.std)
 
     def forward(self, x: Tensor) -> Tensor:

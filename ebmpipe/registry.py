@@ -18,7 +18,7 @@ SHARED = {
     *("contrastive", "event_map", "f_divergences", "many_levels", "multigrid", "neighbours", "noise_contrast", "noise_flow"),  # methods
     *("noisy_generator", "particle_dynamics", "persistence", "single_flips", "tangent_network", "walkers"),  # methods
     *("adaptation", "coupling", "leapfrog", "reflection"),  # samplers
-    *("spectral", "stem"),  # networks
+    *("perceptron", "spectral", "stem"),  # networks
     *("choosing", "making", "published", "trained"),  # feature networks
     *("contractions", "examples", "flows", "laws", "limits"),  # theorems
 }

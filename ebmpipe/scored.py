@@ -58,7 +58,7 @@ class Scored:
             source,
             energy,
             module=method,
-            base=method.base,
+            base=method.tilted,
             exact=method.exact_sampler,
             noise_level=sigma,
             smooth=(lambda x, generator: method.smoothed(x, sigma, generator)) if sigma else None,

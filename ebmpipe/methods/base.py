@@ -191,8 +191,17 @@ class Method(nn.Module, ABC):
     def __init__(self, setup: Setup) -> None:
         super().__init__()
         self.spec, self.config = setup.spec, setup.config
-        self.base = base_law(setup.spec, setup.config.support)
+        self.base = self.base_of(setup)
         self.sampling = SamplingConfig()
+
+    def base_of(self, setup: Setup) -> Law:
+        """`base`: the law, the same throughout the training, that chains start from and that the energy penalty takes off."""
+        return base_law(setup.spec, setup.config.support)
+
+    @property
+    def tilted(self) -> Law:
+        """The normalised law that `energy` tilts, so that log Z = 0 where the network is 0: `base`, unless the energy's is learned."""
+        return self.base
 
     @property
     def gradient_evaluations_at_start(self) -> int:

@@ -69,9 +69,10 @@ class CD(Contrastive):
 
     def __init__(self, setup: Setup) -> None:
         assert isinstance(setup.config, CDConfig)
-        if setup.config.start == "multigrid" and (setup.config.support == "box" or setup.config.spectral_norm):
+        if setup.config.start == "multigrid" and (setup.config.support == "box" or setup.config.spectral_norm or setup.config.learned_base):
             raise ValueError(
-                "a multi-grid start has coarser energies on the whole space, with free weights: leave out support and spectral_norm"
+                "a multi-grid start has coarser energies on fixed bases in the whole space, with free weights: leave out support, "
+                "spectral_norm and learned_base"
             )
         super().__init__(setup)
         self.multigrid = Multigrid(self.config.grids, setup.spec) if self.config.start == "multigrid" else None

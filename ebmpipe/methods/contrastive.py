@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ebmpipe import samplers
 from ebmpipe.config import KernelConfig, MethodConfig
-from ebmpipe.energies import frozen
+from ebmpipe.energies import BasedEnergy, GaussianLaw, Law, frozen
+from ebmpipe.learned_base import LearnedGaussian
 from ebmpipe.methods.base import EnergyMethod, Samples, Setup, build_kernel
 from ebmpipe.methods.persistence import Drawn, Persistence
 from ebmpipe.samplers import Summary
@@ -35,6 +36,11 @@ class ContrastiveConfig(MethodConfig):
         gt=0,
         description="weight of the cross-entropy of a classifier that is the energy itself: E = -logsumexp of one logit for each class "
         "(JEM; labelled data only); null: no classifier, one output",
+    )
+    learned_base: bool = Field(
+        False,
+        description="mean and width of the energy's Gaussian base are learned along, of every coordinate by itself, from those of the data "
+        "on, where chains then start too; in the whole space only",
     )
 
 
@@ -94,6 +100,9 @@ class Contrastive(EnergyMethod):
     forward pass. At the chains' temperature T the law of x is exp(-E/T)/Z, of which the contrast has T times the gradient of -log p(x),
     while p(y | x) is the softmax of the logits whatever T is: a weight of T makes the sum T times the gradient of -log p(x, y).
     Reports the ``cross_entropy`` in nats and the ``training_accuracy``, both of the update's own batch.
+
+    With ``learned_base`` the law that the energy tilts is a `LearnedGaussian`, whose weights are updated, averaged and kept like those of
+    the network (Neklyudov, Jaini & Welling 2021). `base` is then what that one begins as, and stays it.
     """
 
     Config = ContrastiveConfig
@@ -104,6 +113,33 @@ class Contrastive(EnergyMethod):
         """What moves the chains. Its temperature decides how the energy is made."""
         # Only particle dynamics may take no step at all, and then the kernel need not come to its target.
         return build_kernel(self.config.kernel, self.config.steps or None, self.spec.kind)
+
+    def base_of(self, setup: Setup) -> Law:
+        """With a learned base what that begins as, the Gaussian of the data's own mean and standard deviation.
+
+        Raises:
+            ValueError: if a learned base is asked for on a box or on states, whose bases are uniform.
+        """
+        if not self.config.learned_base:
+            return super().base_of(setup)
+        if self.config.support == "box" or setup.spec.kind == "binary":
+            where = "the box" if self.config.support == "box" else "states"
+            raise ValueError(f"learned_base is of a Gaussian, and the base on {where} is uniform: leave it out there")
+        return GaussianLaw.of(setup.spec, 1.0)
+
+    def made(self, setup: Setup) -> nn.Module:
+        if not self.config.learned_base:
+            return super().made(setup)
+        return BasedEnergy(self.network(setup, setup.spec), setup.spec, LearnedGaussian.of(setup.spec), self.temperature)
+
+    @property
+    def tilted(self) -> Law:
+        """A learned base with its averaged weights, as `energy` has it; else `base`."""
+        if not self.config.learned_base:
+            return super().tilted
+        base = self.learner.average.get_submodule("base")
+        assert isinstance(base, Law)
+        return base
 
     @property
     def classes(self) -> int | None:

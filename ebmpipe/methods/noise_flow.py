@@ -42,7 +42,7 @@ class CoveredLaw(Law):
     """
 
     def __init__(self, flow: FlowLaw, gaussian: GaussianLaw, cover: float) -> None:
-        super().__init__(flow.shape, flow.mean, flow.std)
+        super().__init__(flow.shape)
         self.flow, self.gaussian, self.cover = flow, gaussian, cover
 
     def forward(self, x: Tensor) -> Tensor:

@@ -111,7 +111,7 @@ def finite_starts(energy: Energy, base: Law, dispersion: float, n: int, generato
 
     Those where the density is zero are drawn again: a chain of an exact kernel would hardly ever find its way from there.
     """
-    law = GaussianLaw(base.shape, base.mean, dispersion * base.std) if base.support is None else base
+    law = GaussianLaw(base.shape, base.mean, dispersion * base.std) if isinstance(base, GaussianLaw) else base
     x = law.sample(n, generator)
     for _ in range(TRIES):
         outside = torch.isposinf(energy(x))

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ebmpipe.activations import SiLU
 from ebmpipe.nets.base import HeadedNetwork, NetworkSettings
 from ebmpipe.nets.stem import Stem, Width
 from ebmpipe.spec import Kind
@@ -33,9 +34,9 @@ class ConvNet(HeadedNetwork):
     def __init__(self, shape: tuple[int, ...], config: NetworkSettings, classes: int | None = None) -> None:
         super().__init__(shape, config, classes)
         assert isinstance(config, ConvConfig)
-        layers: list[nn.Module] = [Stem.of(shape, config.widths[0]), nn.SiLU()]
+        layers: list[nn.Module] = [Stem.of(shape, config.widths[0]), SiLU()]
         for narrow, wide in zip(config.widths, config.widths[1:], strict=False):
-            layers += [nn.Conv2d(narrow, wide, 4, 2, 1), nn.SiLU()]
+            layers += [nn.Conv2d(narrow, wide, 4, 2, 1), SiLU()]
         self.body = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.no_grad():
             features = self.body(torch.zeros(1, *shape)).numel()

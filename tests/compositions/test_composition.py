@@ -9,6 +9,7 @@ import torch
 from ebmpipe import samplers
 from ebmpipe.composition import COMPOSITIONS, Difference, Mixture, Product, check_proper
 from ebmpipe.energies import GaussianLaw, UniformLaw, gradient, value_and_gradient
+from ebmpipe.learned_base import LearnedGaussian
 from ebmpipe.metrics.estimators.partition import log_partition
 from ebmpipe.samplers import MALA
 from ebmpipe.supports import Box
@@ -119,6 +120,18 @@ def test_a_difference_that_is_no_law_is_refused():
         check_proper(4.0, narrow, wide)
     with pytest.raises(ValueError, match=r"below 0\.25"):
         check_proper(0.3, wide, narrow)
+
+
+def test_of_learned_bases_the_narrowest_coordinate_decides():
+    """N(0, diag(1, 9)) over N(0, diag(4, 9)) to the w is one for w < 1, and over N(0, I) for w < 1/9."""
+    laws = [LearnedGaussian((2,), 0.0, 1.0) for _ in range(2)]
+    for law, std in zip(laws, ([1.0, 3.0], [2.0, 3.0]), strict=True):
+        law.log_std.data = torch.tensor(std).log()
+    check_proper(0.99, *laws)
+    with pytest.raises(ValueError, match=r"below 1, the ratio"):
+        check_proper(1.01, *laws)
+    with pytest.raises(ValueError, match=r"below 0\.1111"):
+        check_proper(0.2, laws[0], GaussianLaw((2,), 0.0, 1.0))
 
 
 def test_weights_out_of_range_and_boxes_are_refused():

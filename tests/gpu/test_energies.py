@@ -11,6 +11,7 @@ from ebmpipe.config import NetworkConfig
 from ebmpipe.derivatives import slope, slope_and_laplacian
 from ebmpipe.energies import BasedEnergy, GaussianLaw, Law, UniformLaw, UniformStates
 from ebmpipe.flows import FlowLaw, new_flow, new_quick_flow
+from ebmpipe.learned_base import LearnedGaussian
 from ebmpipe.methods.noise_flow import CoveredLaw
 from ebmpipe.nets.base import HeadedNetwork, build_network
 from ebmpipe.nets.spectral import spectrally_normalised
@@ -89,8 +90,18 @@ def flow(spec):
     return FlowLaw(new_flow(spec.dimension), spec)
 
 
+def learned(spec):
+    """With a mean and a width of its own in every coordinate."""
+    torch.manual_seed(1)
+    law = LearnedGaussian.of(spec)
+    for parameter in law.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return law
+
+
 LAWS = {
     GaussianLaw: GaussianLaw.of,
+    LearnedGaussian: learned,
     UniformLaw: lambda spec: UniformLaw(spec.shape, Box(-1.0, 1.0)),
     UniformStates: lambda spec: UniformStates(spec.shape),
     FlowLaw: flow,
@@ -118,6 +129,6 @@ def test_law(law, kind, precision, gpu):
     precision.check(other_slope, slope_, "grad of both", dimension)
     drawn = [each.sample(20, torch.Generator(device).manual_seed(3)) for each, device in ((on_gpu, gpu), (on_cpu, "cpu"))]
     precision.check(*drawn, "samples", dimension)
-    if law in (GaussianLaw, UniformLaw, UniformStates):
+    if law in (GaussianLaw, LearnedGaussian, UniformLaw, UniformStates):
         for there, here in zip(on_gpu.slope_and_laplacian(x.to(gpu)), on_cpu.slope_and_laplacian(x), strict=True):
-            precision.check(there, here, "slope and Laplacian", dimension)
+            precision.check(there.detach(), here.detach(), "slope and Laplacian", dimension)

@@ -28,6 +28,8 @@ FLOWS = {
     "nce+flow": {"noise": "flow", "flow": {"fit": 0.03}},
     "flow_contrastive+deceiving": {"flow": {"fit": 0.03}},
 }
+#: Methods whose base is learned along: plain chains, chains that are differentiated through, and walkers whose log Z is counted from it.
+BASES = {f"{name}+base": {"learned_base": True} for name in ("pcd", "improved_cd", "jarzynski")}
 
 
 @pytest.fixture(params=DATASETS)
@@ -36,7 +38,7 @@ def data(request, prepared):
 
 
 def made(name, data, seed=0, iterations=50, **settings):
-    settings = FLOWS.get(name, {}) | settings
+    settings = (FLOWS | BASES).get(name, {}) | settings
     name, _, variant = name.partition("+")
     method = registry.load("methods", name)
     if variant == "classifier":
@@ -204,7 +206,7 @@ class TestEveryMethod:
             assert gradient(method.energy_function(), x).shape == x.shape
 
 
-@pytest.mark.parametrize("name", [*TRAINED, *CLASSIFIERS, *FLOWS])
+@pytest.mark.parametrize("name", [*TRAINED, *CLASSIFIERS, *FLOWS, *BASES])
 class TestEveryTrainedMethod:
     def test_state_dict_holds_all_that_the_next_update_depends_on(self, name, data):
         whole, first, second = made(name, data), made(name, data), made(name, data, seed=9)

@@ -13,7 +13,12 @@ from ebmpipe.nets.base import EnergyNetwork, HeadedNetwork, NetworkSettings, bui
 from ebmpipe.nets.spectral import spectrally_normalised
 from ebmpipe.spec import DataSpec
 
-SHAPES = {"mlp": [(1,), (2,), (5,), (1, 8, 8)], "conv": [(1, 8, 8), (3, 16, 16)], "resnet": [(1, 8, 8), (3, 16, 16)]}
+SHAPES = {
+    "mlp": [(1,), (2,), (5,), (1, 8, 8)],
+    "swish_mlp": [(1,), (2,), (5,), (1, 8, 8)],
+    "conv": [(1, 8, 8), (3, 16, 16)],
+    "resnet": [(1, 8, 8), (3, 16, 16)],
+}
 CASES = [(name, shape) for name, shapes in SHAPES.items() for shape in shapes]
 CLASSES = 4
 

@@ -14,11 +14,11 @@ from ebmpipe.methods import build
 from ebmpipe.nets.spectral import SpectralNorm, follow_weights, spectrally_normalised
 from ebmpipe.optimisation import Diverged, Learner
 
-#: The largest slope of SiLU.
+#: The largest slope of SiLU, and of Swish, however sharp.
 SLOPE = 1.0999
 #: Every network with settings that keep it small, on images of three channels.
 NETWORKS = sorted(name for name, network in registry.load_all("nets").items() if "images" in network.kinds)
-SMALL = {"mlp": {"width": 16}, "conv": {"widths": [4, 6]}, "resnet": {"widths": [4, 6]}}
+SMALL = {"mlp": {"width": 16}, "swish_mlp": {"width": 16}, "conv": {"widths": [4, 6]}, "resnet": {"widths": [4, 6]}}
 SHAPE = (3, 8, 8)
 
 
@@ -109,9 +109,10 @@ class TestNetworks:
         assert any(key.endswith("weight.0.u") for key in learner.state_dict())
 
 
-def test_slope_is_at_most_the_product_of_the_bounds():
-    """Of the perceptron, whose layers are matrices: and close to it, or the bound would be idle."""
-    network = fitted(normalised("mlp", 1.3), updates=300).network
+@pytest.mark.parametrize("name", ["mlp", "swish_mlp"])
+def test_slope_is_at_most_the_product_of_the_bounds(name):
+    """Of the perceptrons, whose layers are matrices: and close to it, or the bound would be idle."""
+    network = fitted(normalised(name, 1.3), updates=300).network
     x = 5 * torch.randn(2000, *SHAPE, generator=torch.Generator().manual_seed(0))
     slopes = gradient(network, x).flatten(1).norm(dim=1)
     bound = (1.002 * 1.3) ** len(weights(network)) * SLOPE**2
