@@ -59,7 +59,7 @@ class EnergyChange:
         return slope
 
     def along(self, x: Tensor, direction: list[Tensor]) -> Tensor:
-        """⟨∇_θE(x), U⟩ at the new weights, (n,), for a ``direction`` U in the order of the parameters. One gradient evaluation per example."""
+        """⟨∇_θE(x), U⟩ at the new weights, (n,), for U in the order of the parameters; one gradient evaluation per example."""
         names = [name for name, _ in self.new.named_parameters()]
 
         def at(*weights: Tensor) -> Tensor:

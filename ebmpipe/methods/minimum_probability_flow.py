@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
-from ebmpipe.methods.base import Reference
+from ebmpipe.methods.base import ByKind, Reference
 from ebmpipe.methods.neighbours import Neighbours
 
 
@@ -37,4 +39,6 @@ class MinimumProbabilityFlow(Neighbours):
         Reference("J. Sohl-Dickstein, P. Battaglino, M. R. DeWeese", "Minimum probability flow learning", 2011, "0906.4779"),
         Reference("Y. Song, D. P. Kingma", "How to train your energy-based models", 2021, "2101.03288"),
     )
+    # Of a pixel that hardly any example has set the energy grows surer with every update; one that has it then counts for millions.
+    settings_by_kind: ClassVar[ByKind] = {**Neighbours.settings_by_kind, "binary": {"optimiser": {"gradient_clip": 1.0}}}
     loss = staticmethod(probability_flow)

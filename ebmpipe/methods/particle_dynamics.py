@@ -16,7 +16,7 @@ from ebmpipe.config import KernelConfig
 from ebmpipe.energies import frozen
 from ebmpipe.energy_change import EnergyChange
 from ebmpipe.methods.base import ByKind, Reference, Samples, Setup, build_kernel
-from ebmpipe.methods.contrastive import Contrastive, ContrastiveConfig, Negatives
+from ebmpipe.methods.contrastive import ON_IMAGES, Contrastive, ContrastiveConfig, Negatives
 from ebmpipe.optimisation import Diverged
 
 PARTICLE_DYNAMICS = Reference("K. Neklyudov, P. Jaini, M. Welling", "Particle dynamics for learning EBMs", 2021, "2111.13772")
@@ -26,7 +26,9 @@ class ParticleDynamicsConfig(ContrastiveConfig):
     """Settings of every variant of particle dynamics."""
 
     particles: int = Field(128, ge=2, description="number of particles; every update learns from all and moves all")
-    steps: int = Field(10, ge=0, description="steps of the kernel per update, under the new energy, after the field has carried the particles")
+    steps: int = Field(
+        10, ge=0, description="steps of the kernel per update, under the new energy, after the field has carried the particles"
+    )
     coefficient: float = Field(1.0, ge=0, description="α, factor on the vector field; 0: the particles are chains of pcd")
     longest: float | None = Field(
         None,
@@ -72,7 +74,7 @@ class ParticleDynamics(Contrastive):
     Config = ParticleDynamicsConfig
     config: ParticleDynamicsConfig
     settings_by_kind: ClassVar[ByKind] = {
-        "images": {"batch_size": 100, "particles": 100, "data_noise": 0.3, "steps": 20, "kernel": {"name": "ula", "settings": {"step_size": 0.2}}}
+        "images": {**ON_IMAGES, "particles": 100, "steps": 20},
     }
 
     particles: Tensor
@@ -83,7 +85,6 @@ class ParticleDynamics(Contrastive):
         if self.config.begin:
             x = self.run_under(self.kernel, x, self.config.begin, setup.generator)[0]
         self.register_buffer("particles", x)
-        self.register_buffer("updated", torch.zeros((), dtype=torch.int64))
 
     @abstractmethod
     def displacement(self, change: EnergyChange, x: Tensor, batch: Tensor) -> Tensor:
@@ -175,14 +176,13 @@ class ParticleDynamics(Contrastive):
             if self.base.support:
                 x = self.base.support.fold(x)
         self.particles.copy_(x)
-        self.updated += 1
         return report
 
     def chains(self) -> Samples:
         return Samples(
             self.particles,
             "particles of training",
-            sampler_steps=self.config.begin + int(self.updated) * self.config.steps,
+            sampler_steps=self.config.begin + int(self.learner.updates) * self.config.steps,
             temperature=self.temperature,
             notes={"kernel": self.config.kernel.model_dump(mode="json")},
         )

@@ -31,9 +31,7 @@ def tangent_field(change: EnergyChange, x: Tensor, batch: Tensor) -> Tensor:
         (slope,) = torch.autograd.grad(energies.sum(), points, create_graph=True)
         columns = slope.flatten(1)
         means = (columns.detach() * energies[:, None] - columns).mean(0)
-        directions = [
-            torch.autograd.grad(mean, parameters, retain_graph=True, materialize_grads=True) for mean in means
-        ]
+        directions = [torch.autograd.grad(mean, parameters, retain_graph=True, materialize_grads=True) for mean in means]
     return torch.stack([change.along(x, list(direction)) for direction in directions], dim=1).view(x.shape)
 
 

@@ -43,10 +43,9 @@ def galerkin_field(features: Tensor, slopes: Tensor, change: Tensor, weights: Te
     a = torch.einsum("n,nkd,nld->kl", w, slopes, slopes)
     b = features.T @ (w * (change - w @ change))
     a.diagonal().add_(ridge * a.diagonal().mean())
-    if ridge:
-        c = -torch.cholesky_solve(b[:, None], torch.linalg.cholesky(a))[:, 0]
-    else:  # features may depend on each other: of all solutions the smallest
-        c = -(torch.linalg.pinv(a, hermitian=True) @ b)
+    # Without a ridge features may depend on each other: of all solutions the smallest.
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(a)) if ridge else torch.linalg.pinv(a, hermitian=True)
+    c = -inverse @ b
     return torch.einsum("k,nkd->nd", c, slopes)
 
 
@@ -113,6 +112,8 @@ class PDGalerkin(ParticleDynamics):
         def features(points: Tensor) -> Tensor:
             return network.features(points.view(shape))
 
+        units = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
         with frozen(network):
-            along = [torch.func.jvp(features, (z,), (unit.expand(n, -1),)) for unit in torch.eye(z.shape[1], dtype=z.dtype, device=z.device)]
-        return along[0][0], torch.stack([slope for _, slope in along], dim=2)
+            values = features(z)
+            slopes = [torch.func.jvp(features, (z,), (unit.expand(n, -1),))[1] for unit in units]
+        return values, torch.stack(slopes, dim=2)

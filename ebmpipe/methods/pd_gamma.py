@@ -19,7 +19,9 @@ from ebmpipe.spec import DataSpec
 class PDGammaConfig(ParticleDynamicsConfig):
     """Settings of `PDGamma`."""
 
-    steps: int = Field(0, ge=0, description="steps of the kernel per update, under the new energy, after the field has carried the particles")
+    steps: int = Field(
+        0, ge=0, description="steps of the kernel per update, under the new energy, after the field has carried the particles"
+    )
     members: int = Field(2, ge=1, description="networks whose tangent kernels are averaged")
     optimiser: OptimiserConfig = Field(
         OptimiserConfig(sgd_after=0.0, sgd_learning_rate=2e-2, schedule="constant", average_decay=0.0),
@@ -30,11 +32,11 @@ class PDGammaConfig(ParticleDynamicsConfig):
 class PDGamma(PDAlpha):
     """E ← E + h Ė and y ← y - h ∇Ė(y), with Ė = E_particles k(·, y) - E_data k(·, x) of a tangent kernel k and without Langevin steps.
 
-    The energy is linear in what is learned (`TangentNetwork`), so that gradient descent in the weights is descent in the space of functions
-    and a finite difference of energies is h Ė exactly: `pd_alpha` for such an energy. The particles follow the gradient flow of the squared
-    maximum mean discrepancy ½ MMD²(particles, data) in k (Arbel et al. 2019), and -Ė is its witness function. The authors draw a new
-    network in every step and keep the energy on a grid; here it is a function everywhere, of a kernel that stays: the average of ``members``
-    such draws, which their step estimates with one.
+    The energy is linear in what is learned (`TangentNetwork`), so that gradient descent in the weights is descent in the space of
+    functions and a finite difference of energies is h Ė exactly: `pd_alpha` for such an energy. The particles follow the gradient flow of
+    the squared maximum mean discrepancy ½ MMD²(particles, data) in k (Arbel et al. 2019), and -Ė is its witness function. The authors
+    draw a new network in every step and keep the energy on a grid; here it is a function everywhere, of a kernel that stays: the average
+    of ``members`` such draws, which their step estimates with one.
 
     Particles without Langevin steps come to the data; their energy does not (see `ParticleDynamics`).
     """
@@ -45,7 +47,12 @@ class PDGamma(PDAlpha):
     references = (
         PARTICLE_DYNAMICS,
         Reference("M. Arbel, A. Korba, A. Salim, A. Gretton", "Maximum mean discrepancy gradient flow", 2019, "1906.04370"),
-        Reference("A. Jacot, F. Gabriel, C. Hongler", "Neural tangent kernel: convergence and generalization in neural networks", 2018, "1806.07572"),
+        Reference(
+            "A. Jacot, F. Gabriel, C. Hongler",
+            "Neural tangent kernel: convergence and generalization in neural networks",
+            2018,
+            "1806.07572",
+        ),
     )
     Config = PDGammaConfig
     config: PDGammaConfig

@@ -44,7 +44,9 @@ class PDStein(ParticleDynamics):
     title = "PD Stein"
     references = (
         PARTICLE_DYNAMICS,
-        Reference("Q. Liu, D. Wang", "Stein variational gradient descent: a general purpose Bayesian inference algorithm", 2016, "1608.04471"),
+        Reference(
+            "Q. Liu, D. Wang", "Stein variational gradient descent: a general purpose Bayesian inference algorithm", 2016, "1608.04471"
+        ),
     )
     Config = PDSteinConfig
     config: PDSteinConfig

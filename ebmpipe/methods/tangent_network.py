@@ -20,7 +20,8 @@ class Outputs(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The logits of a classifier, or f as the only one, (n, outputs)."""
         network = self.network
-        return network(x)[:, None] if not isinstance(network, HeadedNetwork) else network.outputs_at(x)
+        result: Tensor = network.outputs_at(x) if isinstance(network, HeadedNetwork) else network(x)[:, None]
+        return result
 
 
 class TangentNetwork(nn.Module):
@@ -63,8 +64,8 @@ class TangentNetwork(nn.Module):
             along: Tensor = torch.func.jvp(at, tuple(weights), tuple(direction))[1]
             return along
 
-        outputs: Tensor = torch.vmap(member)(initial, list(self.weights))
-        return self.scale * outputs.sum(0)
+        outputs: Tensor = self.scale * torch.vmap(member)(initial, list(self.weights)).sum(0)
+        return outputs
 
     def with_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """f(x) in nats, (n,), and the logits (n, classes) that it is made of."""
@@ -73,4 +74,5 @@ class TangentNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """f(x) in nats, (n,)."""
-        return self.outputs_at(x).squeeze(1) if self.classes is None else self.with_logits(x)[0]
+        outputs = self.outputs_at(x)
+        return outputs.squeeze(1) if self.classes is None else energy_of_logits(outputs)

@@ -14,6 +14,7 @@ DIMENSION = 10
 TOLERANCE = 0.05
 #: Of updates that cost a flow's time there are fewer, with longer steps; telling data from noise takes more of them in ten dimensions.
 QUICK, QUICKER = {"learning_rate": 0.05, "average_decay": 0.99}, {"learning_rate": 0.1, "average_decay": 0.98}
+PATIENT = {"learning_rate": 0.05, "average_decay": 0.995}
 SMALL_FLOW = {"transforms": 1, "width": 8, "learning_rate": 0.01}
 SMALL_GENERATOR = {"width": 8, "depth": 1, "gain": 1.0, "betas": [0.5, 0.9], "learning_rate": 0.02, "proposals": 2}
 #: Method, and after a space what is special about it -> settings other than `COMMON`.
@@ -35,8 +36,8 @@ METHODS = {
     "learned_stein": {"critic": {"width": 8, "depth": 1, "learning_rate": 0.05}, "optimiser": QUICK, "updates": 1600},
     "adversarial": {"generator": SMALL_GENERATOR, "updates": 1600},
     "energy_matching": {"batch_size": 512, "optimiser": QUICK},
-    **{name: {"batch_size": 512, "particles": 512, "steps": 4, "optimiser": QUICK} for name in ("pd_alpha", "pd_beta", "pd_stein")},
-    "pd_galerkin": {"batch_size": 512, "particles": 512, "steps": 4, "features": "quadratic", "optimiser": QUICK},
+    **{name: {"particles": 1024, "steps": 3, "optimiser": PATIENT} for name in ("pd_alpha", "pd_beta", "pd_stein")},
+    "pd_galerkin": {"particles": 1024, "steps": 3, "features": "quadratic", "optimiser": PATIENT},
     "flow_contrastive": {"flow": SMALL_FLOW | {"fit": 0.6}, "optimiser": QUICKER, "updates": 400},
 }
 #: The network where it is not `QuadraticNetwork`.

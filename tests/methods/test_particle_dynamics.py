@@ -99,7 +99,12 @@ def test_the_paper_s_field_is_minus_the_slope_of_the_change(dimension):
 @pytest.mark.parametrize(("s2", "shift", "rate"), [(1.0, 1.0, 0.0), (0.3, 1.0, 0.0), (2.0, 0.0, 1.0), (0.5, 0.0, 1.0)])
 def test_where_the_paper_s_field_is_exact(s2, shift, rate):
     """In one dimension: of a mean that moves iff s² = 1, of a variance iff s² = 2; else it is off by the factor 1/s² and 2/s²."""
-    law = torch.tensor([0.4], dtype=DOUBLE), torch.tensor([[s2]], dtype=DOUBLE), torch.tensor([shift], dtype=DOUBLE), torch.tensor([[rate]], dtype=DOUBLE)
+    law = (
+        torch.tensor([0.4], dtype=DOUBLE),
+        torch.tensor([[s2]], dtype=DOUBLE),
+        torch.tensor([shift], dtype=DOUBLE),
+        torch.tensor([[rate]], dtype=DOUBLE),
+    )
     x = torch.linspace(-2, 2, 5, dtype=DOUBLE)[:, None]
     ratio = -rate_of_energy(x, *law)[1] / exact_field(x, *law)
     torch.testing.assert_close(ratio, torch.full_like(x, 1 / s2 if shift else 2 / s2))
@@ -151,7 +156,9 @@ def test_the_smoothed_field_is_a_step_of_stein_variational_descent(dimension):
 
 def test_the_smoothing_is_the_mean_over_particles():
     x, g = torch.randn(2, 9, 1, 2, 2, dtype=DOUBLE, generator=torch.Generator().manual_seed(5))
-    plain = torch.stack([sum(math.exp(-float((a - b).square().sum()) / (2 * 0.7**2)) * v for b, v in zip(x, g, strict=True)) / 9 for a in x])
+    plain = torch.stack(
+        [sum(math.exp(-float((a - b).square().sum()) / (2 * 0.7**2)) * v for b, v in zip(x, g, strict=True)) / 9 for a in x]
+    )
     torch.testing.assert_close(smoothed_by_kernel(x, g, 0.7), plain)
     pairs = [float((x[i] - x[j]).norm()) for i in range(9) for j in range(i)]
     torch.testing.assert_close(smoothed_by_kernel(x, g, None), smoothed_by_kernel(x, g, float(np.sort(pairs)[(len(pairs) - 1) // 2])))
@@ -219,7 +226,7 @@ def test_without_langevin_steps_particles_come_to_the_data_and_the_energy_does_n
 
 
 def test_the_paper_s_field_does_not_keep_entropy():
-    """Of E = λx²/2 it ends at λ = 0.648 where the data's variance is 2 and the rate 0.1; the exact field at 1/2 without any Langevin step."""
+    """Of E = λx²/2 it ends at λ = 0.648 for data of variance 2 and a rate of 0.1; the exact field at 1/2, without any Langevin step."""
     quantiles = torch.special.ndtri((torch.arange(2000, dtype=DOUBLE) + 0.5) / 2000)[:, None]
     data, particles = spread(7, 0.0, 2.0), quantiles / quantiles.std(correction=0)
     learning.settings = {"steps": 0}
@@ -417,4 +424,9 @@ def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="images"):
         build("pd_galerkin", spec_of(1, 8, 8), {})
     with pytest.raises(ValueError, match="features: quadratic"):
-        build("pd_galerkin", DataSpec("made_up", "vectors", (2,), 0.0, 1.0, None, None, None, Path()), {}, network=NetworkConfig(name="quadratic_network:QuadraticNetwork"))
+        build(
+            "pd_galerkin",
+            DataSpec("made_up", "vectors", (2,), 0.0, 1.0, None, None, None, Path()),
+            {},
+            network=NetworkConfig(name="quadratic_network:QuadraticNetwork"),
+        )
