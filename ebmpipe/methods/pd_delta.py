@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from ebmpipe.energy_change import EnergyChange
+from ebmpipe.methods.base import ByKind
 from ebmpipe.methods.particle_dynamics import ParticleDynamics, ParticleDynamicsConfig
 from ebmpipe.spec import Kind
 
@@ -57,6 +58,8 @@ class PDDelta(ParticleDynamics):
     revision = 1
     title = "PD Delta"
     kinds: ClassVar[frozenset[Kind]] = frozenset({"density", "vectors"})  # as many derivatives as an event has coordinates
+    settings_by_kind: ClassVar[ByKind] = {}
+    supports = frozenset({"space"})  # only images have a box
     Config = PDDeltaConfig
     config: PDDeltaConfig
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ebmpipe.energies import frozen
 from ebmpipe.energy_change import EnergyChange
-from ebmpipe.methods.base import Setup
+from ebmpipe.methods.base import ByKind, Setup
 from ebmpipe.methods.particle_dynamics import ParticleDynamics, ParticleDynamicsConfig
 from ebmpipe.nets.base import HeadedNetwork
 from ebmpipe.spec import Kind
@@ -79,6 +79,8 @@ class PDGalerkin(ParticleDynamics):
     revision = 1
     title = "PD Galerkin"
     kinds: ClassVar[frozenset[Kind]] = frozenset({"density", "vectors"})  # slopes of all features at all particles
+    settings_by_kind: ClassVar[ByKind] = {}
+    supports = frozenset({"space"})  # only images have a box
     Config = PDGalerkinConfig
     config: PDGalerkinConfig
 
