@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from ebmpipe.history import WATCHED
 from ebmpipe.report.reading import Run
 from ebmpipe.report.style import Look, plain_log
 
@@ -27,7 +28,7 @@ LOGARITHMIC = {"gradient_norm"}
 
 def curves_of(run: Run) -> pd.DataFrame:
     """A run's history, with the gap of the energies where both are there in place of them, and without what has a figure of its own."""
-    history = run.history.copy().drop(columns=["d_t", "r_t", "age_max"], errors="ignore")
+    history = run.history.copy().drop(columns=["d_t", "r_t", "age_max", *WATCHED], errors="ignore")
     if {"energy_data", "energy_negative"} <= set(history):
         history["energy_gap"] = history["energy_data"] - history["energy_negative"]
         # A contrastive loss is the gap itself, and needs no second panel.

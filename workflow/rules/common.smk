@@ -78,6 +78,19 @@ def run_setting(key):
     return setting
 
 
+def how_long(wildcards):
+    """How long a run is trained, as its command takes it."""
+    settings = settings_of(run_of(wildcards))
+    if settings["updates"] is not None:
+        return f"--updates {settings['updates']}"
+    return f"--gradient-evaluations {settings['gradient_evaluations']}"
+
+
+def watch_option(wildcards):
+    """Whether its likelihood is written down meanwhile, likewise."""
+    return "--watch" if PLAN.watched(wildcards.dataset) else ""
+
+
 def required_models(wildcards):
     """The models of the runs that a run builds on."""
     return [
