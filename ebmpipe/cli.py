@@ -347,6 +347,15 @@ def collect(runs: RunsOption, results: Results = Path("results")) -> None:
 
 
 @app.command()
+def collect_trajectories(runs: RunsOption, results: Results = Path("results")) -> None:
+    """Gather what the histories of watched runs say of their likelihood into tables/trajectories.csv and .md."""
+    from ebmpipe.collecting import collect_trajectories as run
+
+    run(results, parsed(runs))
+    print(results / "tables" / "trajectories.csv")
+
+
+@app.command()
 def figure(
     name: Annotated[str, typer.Argument(help="Id of the figure.")],
     runs: RunsOption,

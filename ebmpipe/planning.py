@@ -539,10 +539,10 @@ class Plan(Resolver):
         return chosen
 
     def figures(self, dataset: str) -> list[str]:
-        """The figures of one data set: those of its kind, of which some need a label that trains a classifier."""
-        classified = any(self._classifies(label, dataset) for label in self.labels[dataset])
+        """The figures of one data set: those of its kind, of which some need a label that trains a classifier, or watched runs."""
+        there = {"classifier": any(self._classifies(label, dataset) for label in self.labels[dataset]), "watch": self.watched(dataset)}
         of_kind = {name: entry for name, entry in self.catalogue["figures"].items() if self._kind(dataset) in entry["kinds"]}
-        return [name for name, entry in of_kind.items() if classified or entry.get("needs") != "classifier"]
+        return [name for name, entry in of_kind.items() if there.get(entry.get("needs"), True)]
 
     def overview_figures(self) -> list[str]:
         """The figures that span all data sets: that of compositions where there are some."""
