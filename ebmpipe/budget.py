@@ -12,14 +12,17 @@ LOGGED = 200
 
 
 class Budget:
-    """Gradient evaluations that a run may spend, and the clock that its schedule, history and progress go by.
+    """How long a run is, and the clock that its schedule, history and progress go by.
 
-    Where all updates cost the same, as many are made as are paid for in full, and the clock counts updates. Where their cost is random,
-    it counts gradient evaluations, and updates are made until none are left: the last one may overshoot, by less than its own cost.
+    A run has so many gradient evaluations to spend, or so many updates to make. Of gradient evaluations as many updates are made as are
+    paid for in full where all cost the same, and the clock counts updates. Where their cost is random, it counts gradient evaluations, and
+    updates are made until none are left: the last one may overshoot, by less than its own cost. Of a number of updates each is made,
+    whatever it costs, and the clock counts them; what they cost is added up all the same.
 
     Args:
         method: what is trained.
-        total: gradient evaluations in all.
+        total: gradient evaluations in all; None where ``updates`` are given.
+        updates: updates in all; None where ``total`` is.
 
     Attributes:
         updates: updates done.
@@ -28,15 +31,19 @@ class Budget:
         unit: what the clock counts, for people; empty for updates.
 
     Raises:
-        ValueError: if nothing is left for a first update.
+        ValueError: if nothing is left for a first update, or not exactly one of ``total`` and ``updates`` is given.
     """
 
-    def __init__(self, method: Method, total: int) -> None:
+    def __init__(self, method: Method, total: int | None, updates: int | None = None) -> None:
+        if (total is None) == (updates is None):
+            raise ValueError("a run is as long as its gradient evaluations or its updates say: give one of them")
         self.random, self.updates, self.spent = method.random_cost, 0, method.gradient_evaluations_at_start
         self.at_start, self.per_update = method.gradient_evaluations_at_start, method.gradient_evaluations_per_step
-        available = total - self.at_start
+        available = 0 if total is None else total - self.at_start
         if not method.trains:
             available, self.expected = 0, 0
+        elif updates is not None:
+            self.expected = updates
         elif available < (1 if self.random else self.per_update):
             raise ValueError(
                 f"gradient_evaluations = {total} does not pay for one update of {method.name}, "
@@ -44,13 +51,14 @@ class Budget:
             )
         else:
             self.expected = max(1, available // self.per_update)
-        self.size = available if self.random else self.expected
-        self.unit = "grad" if self.random else ""
+        self._counts_cost = self.random and updates is None
+        self.size = available if self._counts_cost else self.expected
+        self.unit = "grad" if self._counts_cost else ""
 
     @property
     def position(self) -> int:
         """The clock's reading, at most `size`."""
-        return min(self.size, self.spent - self.at_start) if self.random else self.updates
+        return min(self.size, self.spent - self.at_start) if self._counts_cost else self.updates
 
     @property
     def fraction(self) -> float:
@@ -59,13 +67,13 @@ class Budget:
 
     @property
     def exhausted(self) -> bool:
-        """Whether no further update is paid for."""
+        """Whether no further update is paid for, or due."""
         return self.position >= self.size
 
     @property
     def iterations(self) -> int:
-        """Updates of the whole run. Where costs are random, an expectation until the budget is exhausted."""
-        return self.updates if self.random and self.exhausted else self.expected
+        """Updates of the whole run. Where a budget is spent on random costs, an expectation until it is exhausted."""
+        return self.updates if self._counts_cost and self.exhausted else self.expected
 
     def resume(self, updates: int, spent: int) -> None:
         """Go on from where a checkpoint was written."""
@@ -87,6 +95,6 @@ class Budget:
 
     def progress(self, updates: int, spent: int) -> str:
         """Where a run is that has made so many updates at that cost, in words."""
-        if self.random:
+        if self._counts_cost:
             return f"step {updates}, {spent} of {self.size + self.at_start} gradient evaluations spent"
         return f"step {updates} of {self.size}"

@@ -126,6 +126,10 @@ def train(
         str | None, typer.Option(help='The energy network as JSON, e.g. {"name": "mlp", "settings": {"width": 64}}.')
     ] = None,
     gradient_evaluations: Annotated[int | None, typer.Option(min=1, help="Training budget.")] = None,
+    updates: Annotated[int | None, typer.Option(min=1, help="Train for so many updates in place of spending a budget.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="On densities: write log-likelihood and MMD² into every row of history.csv, off the clock.")
+    ] = False,
     requires: Annotated[str | None, typer.Option(help='Labels of the runs it builds on, as JSON: {"backbone": "flow"}.')] = None,
     revisions: Annotated[str | None, typer.Option(help="Revisions of the members used, as JSON; written by the workflow.")] = None,
     picture: Annotated[bool, typer.Option(help="End with picture.png in the run's folder: data, model and training curves.")] = True,
@@ -150,11 +154,11 @@ def train(
         "settings": parsed(settings),
         "requires": parsed(requires),
         "revisions": parsed(revisions),
+        "watch": watch,
     }
     if network is not None:
         given["network"] = parsed(network)
-    if gradient_evaluations is not None:
-        given["gradient_evaluations"] = gradient_evaluations
+    given |= {k: v for k, v in (("gradient_evaluations", gradient_evaluations), ("updates", updates)) if v is not None}
     folder = results / "data" / dataset
     for line in announced(given, folder):
         print(line, file=sys.stderr)
@@ -340,6 +344,15 @@ def collect(runs: RunsOption, results: Results = Path("results")) -> None:
 
     run(results, parsed(runs))
     print(results / "tables")
+
+
+@app.command()
+def collect_trajectories(runs: RunsOption, results: Results = Path("results")) -> None:
+    """Gather what the histories of watched runs say of their likelihood into tables/trajectories.csv and .md."""
+    from ebmpipe.collecting import collect_trajectories as run
+
+    run(results, parsed(runs))
+    print(results / "tables" / "trajectories.csv")
 
 
 @app.command()

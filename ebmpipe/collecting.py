@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from ebmpipe.files import atomic, write_text
-from ebmpipe.report import controls, ranking, tables
+from ebmpipe.report import controls, ranking, tables, trajectories
 from ebmpipe.report.frames import all_runs, compute_frame, metrics_frame, protocols_frame
-from ebmpipe.report.reading import Runs, check_runs
+from ebmpipe.report.reading import Runs, check_runs, runs_of
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
@@ -43,3 +43,20 @@ def collect(results: Path, runs: Runs) -> None:
     write_table(folder / "controls.csv", controls.controls_frame(comparisons))
     write_text(folder / "summary.md", tables.markdown(comparisons))
     write_text(folder / "summary.tex", tables.latex(comparisons))
+
+
+def collect_trajectories(results: Path, runs: Runs) -> None:
+    """Write ``tables/trajectories.{csv,md}`` from the histories of watched runs.
+
+    Args:
+        results: folder of everything the workflow made.
+        runs: {dataset: {label: [seeds]}}, of data sets that are watched.
+
+    Raises:
+        MissingResult: if a run's folder or one of its files is not there.
+        ValueError: if ``runs`` is not what it should be.
+    """
+    check_runs(runs)
+    frame = trajectories.frame({dataset: trajectories.watched(runs_of(results, dataset, labels)) for dataset, labels in runs.items()})
+    write_table(results / "tables" / "trajectories.csv", frame)
+    write_text(results / "tables" / "trajectories.md", trajectories.markdown(frame))

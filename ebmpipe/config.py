@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from ebmpipe.spec import Kind
@@ -95,11 +95,29 @@ class RunConfig(Model):
     seed: Seed = Field(0, description="root of every random stream of the run")
     network: NetworkConfig | None = Field(None, description="the energy network, the same for every method; null: that of the kind of data")
     settings: dict[str, Any] = Field({}, description="the method's own settings")
-    gradient_evaluations: int = Field(
-        10_000_000, ge=1, description="training budget: evaluations of the energy's gradient, in x or in the weights, for one example"
+    gradient_evaluations: int | None = Field(
+        10_000_000,
+        ge=1,
+        description="training budget: evaluations of the energy's gradient, in x or in the weights, for one example; null where updates "
+        "are given",
     )
+    updates: int | None = Field(None, ge=1, description="updates to train for, whatever they cost, in place of a budget")
+    watch: bool = Field(False, description="whether rows of the history also have the likelihood, in the plane")
     requires: dict[str, Identifier] = Field({}, description="role -> label of the run, on the same data and seed, that this one builds on")
     revisions: dict[str, int] = Field({}, description="revisions of the members that the run uses")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_length(cls, given: Any) -> Any:
+        """A run is as long as its budget or its updates say: updates leave no budget to spend, not even that of the default."""
+        if not isinstance(given, dict):
+            return given
+        updates, budget = given.get("updates"), given.get("gradient_evaluations")
+        if updates is not None and budget is not None:
+            raise ValueError(f"updates = {updates} and gradient_evaluations = {budget} both say how long to train: give one of them")
+        if updates is None and budget is None:
+            return {key: value for key, value in given.items() if key != "gradient_evaluations"}
+        return given if budget is not None else {**given, "gradient_evaluations": None}
 
 
 class SamplingConfig(Model):
@@ -337,6 +355,17 @@ class DatasetConfig(Model):
     )
     seeds: list[Seed] | None = Field(None, min_length=1, json_schema_extra=DISTINCT, description="seeds here; null: the workflow's")
     gradient_evaluations: int | None = Field(None, ge=1, description="training budget of every method, in gradient evaluations")
+    updates: int | None = Field(
+        None,
+        ge=1,
+        description="train every method for so many updates, whatever they cost, in place of spending `gradient_evaluations`; a data "
+        "set's wins over what defaults say of either",
+    )
+    watch: bool = Field(
+        False,
+        description="on densities: every row of history.csv also has the log-likelihood of the validation split and the MMD² of the "
+        "chains of training, at a cost that no number counts; adds a figure and a table of them",
+    )
     network: NetworkConfig | None = Field(None, description="the energy network of every method")
     sampling: dict[str, Any] = Field({}, description="fresh samples; see SamplingConfig")
     long_run: dict[str, Any] = Field({}, description="long runs and mixing; see LongRunConfig")

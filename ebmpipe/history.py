@@ -11,6 +11,8 @@ from ebmpipe.files import write_text
 
 #: First columns.
 CLOCK = ("step", "gradient_evaluations", "wall_s")
+#: Last columns of a watched run; see `ebmpipe.watching`.
+WATCHED = ("log_likelihood", "log_likelihood_average", "mmd")
 
 Row = dict[str, Any]
 

@@ -170,10 +170,13 @@ class Plan(Resolver):
             for label in labels:
                 self.run_settings(Run(dataset, label, 0))
             self._check_cycles(dataset)
+            self.watched(dataset)
             self.sampling_settings(dataset)
             self.evaluation_settings(dataset)
             self.long_run_settings(dataset)
         for kind in self.config.get("defaults", {}):
+            self._length(kind, None)
+            self._watched(kind, None)
             labels = self._labels_with_defaults(kind)
             if not self._of_kind(kind):
                 for label in labels:
@@ -311,6 +314,10 @@ class Plan(Resolver):
                 raise ConfigError(f"{dotted(key)}: {label!r} runs on no data set of this kind ({', '.join(names)})", (*key, label))
         return labels
 
+    def watched(self, dataset: str) -> bool:
+        """Whether the likelihood of the runs on a data set is written down while they are trained."""
+        return self._watched(self._kind(dataset), dataset)
+
     @property
     def runs(self) -> list[Run]:
         """Every run of the comparison."""
@@ -366,7 +373,6 @@ class Plan(Resolver):
             "training": self.catalogue["training_revision"],
             f"data:{run.dataset}": self.catalogue["datasets"][run.dataset]["revision"],
         }
-        defaults = self.catalogue["defaults"]["kinds"][kind]
         return {
             "dataset": run.dataset,
             "label": run.label,
@@ -374,7 +380,8 @@ class Plan(Resolver):
             "seed": run.seed,
             "network": network,
             "settings": settings,
-            "gradient_evaluations": self.datasets[run.dataset].get("gradient_evaluations") or defaults["gradient_evaluations"],
+            **self._length(kind, run.dataset),
+            "watch": self.watched(run.dataset),
             "requires": {role: other.label for role, other in self.required(run).items()},
             "revisions": revisions | of_method | of_network,
         }
@@ -532,10 +539,10 @@ class Plan(Resolver):
         return chosen
 
     def figures(self, dataset: str) -> list[str]:
-        """The figures of one data set: those of its kind, of which some need a label that trains a classifier."""
-        classified = any(self._classifies(label, dataset) for label in self.labels[dataset])
+        """The figures of one data set: those of its kind, of which some need a label that trains a classifier, or watched runs."""
+        there = {"classifier": any(self._classifies(label, dataset) for label in self.labels[dataset]), "watch": self.watched(dataset)}
         of_kind = {name: entry for name, entry in self.catalogue["figures"].items() if self._kind(dataset) in entry["kinds"]}
-        return [name for name, entry in of_kind.items() if classified or entry.get("needs") != "classifier"]
+        return [name for name, entry in of_kind.items() if there.get(entry.get("needs"), True)]
 
     def overview_figures(self) -> list[str]:
         """The figures that span all data sets: that of compositions where there are some."""

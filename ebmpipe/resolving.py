@@ -176,6 +176,37 @@ class Resolver:
         said: Settings = found
         return said
 
+    def _length(self, kind: str, dataset: str | None) -> Settings:
+        """How long every method trains on a data set, or on any of a kind: ``gradient_evaluations`` or ``updates``, the other being None.
+
+        Raises:
+            ConfigError: if one place of the config says both.
+        """
+        found: Settings = {"gradient_evaluations": self.catalogue["defaults"]["kinds"][kind]["gradient_evaluations"], "updates": None}
+        for place in self._places(kind, dataset):
+            said = {key: value for key in found if (value := self._said(place).get(key)) is not None}
+            if len(said) > 1:
+                both = " and ".join(f"{key}: {value}" for key, value in said.items())
+                text = f"{dotted(place)}: {both} both say how long to train; give one of them"
+                raise ConfigError(text, (*place, "updates"))
+            if said:
+                found = dict.fromkeys(found) | said
+        return found
+
+    def _watched(self, kind: str, dataset: str | None) -> bool:
+        """Whether the likelihood of runs on a data set, or on any of a kind, is written down while they are trained.
+
+        Raises:
+            ConfigError: if it is asked for where it cannot be integrated.
+        """
+        watched = False
+        for place in self._places(kind, dataset):
+            watched = self._said(place).get("watch", watched)
+            if watched and kind != "density":
+                key = (*place, "watch")
+                raise ConfigError(f"{dotted(key)}: likelihoods are only integrated in the plane, on density; this is {kind}", key)
+        return watched
+
     def _check_layer(self, place: Key, schema: Settings) -> None:
         """Check what the config says at one place; by itself, as what is laid over it may hide a mistake."""
         if place not in self._checked:

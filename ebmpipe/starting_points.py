@@ -37,6 +37,8 @@ def starting_point_of(data: type[DataSet]) -> Settings:
 def completed(given: dict[str, Any], folder: Path | None = None) -> dict[str, Any]:
     """The fields of a `RunConfig` as ``given`` by hand, with budget and network of the data set's starting point where they are absent.
 
+    A run of so many updates has no budget.
+
     Args:
         given: the fields.
         folder: where the data set is prepared; needed for data of the user's own.
@@ -45,7 +47,7 @@ def completed(given: dict[str, Any], folder: Path | None = None) -> dict[str, An
         UnknownMember: if there is no such data set.
     """
     point = starting_point(given["dataset"], folder)
-    own = {key: point[key] for key in ("gradient_evaluations", "network")}
+    own = {key: point[key] for key in ("gradient_evaluations", "network") if key == "network" or given.get("updates") is None}
     return merged(own, {key: value for key, value in given.items() if value is not None})
 
 

@@ -28,6 +28,7 @@ from ebmpipe.progress import Progress
 from ebmpipe.provenance import Stopwatch, choose_device, commit, device_name, versions
 from ebmpipe.runs import FILES, RunFolder
 from ebmpipe.seeding import torch_generator
+from ebmpipe.watching import Watch, check_watchable
 
 #: Seconds between checkpoints.
 CHECKPOINT_PERIOD = 30.0
@@ -37,7 +38,9 @@ SLOW = 1.0
 
 def make(config: RunConfig, data: Prepared, results: Path, device: str) -> tuple[Method, Budget]:
     """The method of a run and its budget. The schedule's length needs the cost, so the method is built twice."""
-    budget = Budget(make_run(config, data, results, device), config.gradient_evaluations)
+    if config.watch:
+        check_watchable(data.spec)
+    budget = Budget(make_run(config, data, results, device), config.gradient_evaluations, config.updates)
     return make_run(config, data, results, device, budget.iterations), budget
 
 
@@ -164,9 +167,17 @@ def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device:
     stopwatch = Stopwatch(device)
     begun = time.perf_counter()
     report: dict[str, Any] = {}
+    watch = Watch(method, data, device) if config.watch else None
+
+    def aside() -> float:
+        """Seconds of this process that are not of training."""
+        return watch.seconds if watch else 0.0
 
     def seconds() -> float:
-        return seconds_before + time.perf_counter() - begun
+        return seconds_before + time.perf_counter() - begun - aside()
+
+    def looked() -> dict[str, float]:
+        return watch.look() if watch else {}
 
     def latest_row() -> Row | None:
         return row(budget.updates, budget.spent, seconds(), report) if report else last_row
@@ -199,7 +210,7 @@ def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device:
                     status, reason = "diverged", str(divergence)
                     final = latest_row()
                     if final and (not history or history[-1]["step"] != budget.updates):
-                        history.append(final)
+                        history.append(final | looked())
                     break
                 spent, position = budget.spent, budget.position
                 due, slow = budget.pay(report), time.monotonic() - update_begun > SLOW
@@ -209,6 +220,7 @@ def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device:
                 count_flops = due and method.random_cost
                 logged = latest_row() if due else None
                 if logged is not None:
+                    logged |= looked()
                     history.append(logged)
                 progress.advance(diagnostics(logged) if logged else None, budget.position - position)
                 if signals.asked or budget.exhausted or time.monotonic() - saved_at > checkpoint_period:
@@ -230,7 +242,7 @@ def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device:
     write_history(folder / "history.csv", history)
     save_model(folder / "model.safetensors", trained, {"method": config.method, "step": str(budget.updates)})
     entry = stopwatch.record()
-    entry["wall_s"] = round(seconds_before + float(entry["wall_s"]), 3)
+    entry["wall_s"] = round(seconds_before + float(entry["wall_s"]) - aside(), 3)
     folder.record(
         "train",
         entry,

@@ -39,6 +39,7 @@ class Checked:
         label: the label.
         seeds: the seeds.
         updates: updates of each run; 0 for controls.
+        cost: gradient evaluations of each run; None where it is random.
         parameters: numbers that each run learns.
     """
 
@@ -46,6 +47,7 @@ class Checked:
     label: str
     seeds: list[int]
     updates: int
+    cost: int | None
     parameters: int
 
 
@@ -84,10 +86,10 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
 
         for label in labels:
             run = Run(dataset, label, plan.seeds[dataset][0])
-            examples, budget = source().sizes_found(raw)["train"], plan.run_settings(run)["gradient_evaluations"]
+            examples, settings = source().sizes_found(raw)["train"], plan.run_settings(run)
             try:
                 method = made(run)
-                updates = Budget(method, budget).iterations
+                updates = Budget(method, settings["gradient_evaluations"], settings["updates"]).iterations
                 if updates and method.config.batch_size > examples:
                     raise ValueError(f"batch_size {method.config.batch_size} exceeds the {examples} training examples")
                 with torch.no_grad():
@@ -99,7 +101,8 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
                 name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
                 raise ConfigError(f"{label} on {dataset} cannot be trained: {name}{in_words(error)}", ("methods", label)) from error
             learned = sum(parameter.numel() for parameter in method.parameters() if parameter.requires_grad)
-            yield Checked(dataset, label, plan.seeds[dataset], updates, learned)
+            cost = method.gradient_evaluations_at_start * bool(updates) + updates * method.gradient_evaluations_per_step
+            yield Checked(dataset, label, plan.seeds[dataset], updates, None if method.random_cost else cost, learned)
         try:
             build_sampling_kernel(SamplingConfig.model_validate(plan.sampling_settings(dataset)), source.kind)
         except ValueError as error:
@@ -116,12 +119,18 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
 
 
 def summary(plan: Plan, checked: list[Checked]) -> str:
-    """What the config comes to, for people: data sets, their labels with updates and parameters, what is left out."""
+    """What the config comes to, for people: data sets, their labels with updates and parameters, what is left out.
+
+    Where the config says how many updates are made, their cost is told too.
+    """
     lines = []
-    for dataset in plan.datasets:
-        lines.append(f"{dataset}: seeds {', '.join(map(str, plan.seeds[dataset]))}")
+    for dataset, labels in plan.labels.items():
+        watched = "; watched" if plan.watched(dataset) else ""
+        lines.append(f"{dataset}: seeds {', '.join(map(str, plan.seeds[dataset]))}{watched}")
+        priced = plan.run_settings(Run(dataset, labels[0], 0))["updates"] is not None
         for one in checked:
             if one.dataset == dataset:
                 what = f"{one.updates:9,} updates, {one.parameters:11,} parameters" if one.updates else f"{'nothing to train':>16}"
-                lines.append(f"  {one.label:16} {what}")
+                cost = "a random number of" if one.cost is None else f"{one.cost:,}"
+                lines.append(f"  {one.label:16} {what}" + f", {cost} gradient evaluations" * (priced and one.updates > 0))
     return "\n".join([*lines, *plan.notices, f"{len(plan.runs)} runs; nothing wrong was found"])

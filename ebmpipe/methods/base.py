@@ -270,6 +270,10 @@ class Method(nn.Module, ABC):
         """The same energy as an object that may offer input gradients by hand."""
         return self.energy
 
+    def live_energy_function(self) -> Energy | None:
+        """The same with the weights in training in place of their average; None if the method keeps no such weights."""
+        return None
+
     def class_probabilities(self, x: Tensor) -> Tensor:
         """p(y | x) of the trained model at ``x`` (n, *event), averaged weights: (n, classes) float64, rows summing to 1.
 
@@ -408,8 +412,15 @@ class EnergyMethod(Method):
         value: Tensor = self.energy_function()(x)
         return value
 
+    def modelled(self, energy: nn.Module) -> Energy:
+        """The energy of the law that training matches with the data, made of ``energy``: what is learned, live or averaged."""
+        return tempered(energy, self.temperature)
+
     def energy_function(self) -> Energy:
-        return tempered(self.learner.average, self.temperature)
+        return self.modelled(self.learner.average)
+
+    def live_energy_function(self) -> Energy | None:
+        return self.modelled(self.live)
 
 
 def settings_of(method: type[Method], kind: Kind, given: Mapping[str, Any]) -> MethodConfig:

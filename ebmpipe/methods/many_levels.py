@@ -49,8 +49,8 @@ class ManyLevels(EnergyMethod):
     def noise_level(self) -> float:
         return float((self.config.sigma**2 + self.config.data_noise**2) ** 0.5)
 
-    def energy_function(self) -> Energy:
-        result: Energy = self.learner.average.at(self.config.sigma)  # type: ignore[operator]
+    def modelled(self, energy: nn.Module) -> Energy:
+        result: Energy = energy.at(self.config.sigma)  # type: ignore[operator]
         return result
 
     def widest_samples(self, n: int, generator: torch.Generator) -> Tensor:

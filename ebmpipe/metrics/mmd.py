@@ -47,6 +47,24 @@ def gaussian_mixture(median: float) -> Kernel:
     return kernel
 
 
+def squared_distance(x: np.ndarray, y: np.ndarray, median: float, cache: dict[str, np.ndarray], family: str = "mmd") -> tuple[float, float]:
+    """Unbiased squared MMD between samples and examples, and its standard error.
+
+    Args:
+        x: samples (m, *event), finite.
+        y: examples (n, *event).
+        median: the `median_distance` that gives the kernels their widths, > 0.
+        cache: keeps what is of ``y`` alone, so that it serves one ``y`` and ``median`` only.
+        family: what its keys start with.
+    """
+    x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
+    # A shift changes no distance, but keeps the differences of squares accurate where the data are far from 0.
+    x, y = x - y.mean(axis=0), y - y.mean(axis=0)
+    kernel = gaussian_mixture(median)
+    within = kept_gram(kernel, y, cache, family)
+    return squared_mmd(gram(kernel, x), within, gram(kernel, x, y))
+
+
 class MMD(SampleMetric):
     """Unbiased squared MMD (Gretton et al. 2012) between samples and test split, on flattened events."""
 
@@ -63,13 +81,8 @@ class MMD(SampleMetric):
         rng = evaluation.rng(self.name)
         x = subsample(checked(samples, evaluation.test), LIMIT, rng)
         y = test_examples(evaluation, LIMIT)
-        x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
-        # A shift changes no distance, but keeps the differences of squares accurate where the data are far from 0.
-        x, y = x - y.mean(axis=0), y - y.mean(axis=0)
         median = median_distance(evaluation.test)
         if not median > 0:
             raise NotAvailable("the test examples are all alike")
-        kernel = gaussian_mixture(median)
-        within = kept_gram(kernel, y, evaluation.cache, self.name)
-        value, error = squared_mmd(gram(kernel, x), within, gram(kernel, x, y))
+        value, error = squared_distance(x, y, median, evaluation.cache, self.name)
         yield self.measured("mmd", value, len(x), error, pixel_protocol(evaluation, len(x), len(y)))

@@ -9,10 +9,10 @@ import numpy as np
 
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, MetricInfo, NotAvailable
 from ebmpipe.metrics.estimators.hints import Hints, LogDensity, evaluate
-from ebmpipe.metrics.estimators.partition import log_partition
+from ebmpipe.metrics.estimators.partition import FixedGrid, log_partition
 from ebmpipe.spec import DataSpec
 
-__all__ = ["Quadrature", "box_about", "density_grid", "log_partition", "normalise"]
+__all__ = ["FixedGrid", "Quadrature", "box_about", "density_grid", "log_partition", "normalise"]
 
 
 def density_grid(

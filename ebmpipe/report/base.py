@@ -155,8 +155,9 @@ class Figure(ABC):
         caption: its caption's file in ``workflow/report``.
         category: where the report lists it.
         kinds: the kinds of data it is drawn for; empty for one picture of all data sets.
-        needs: what there must be for the workflow to draw it: ``classifier``, a label that trains one on the data set; ``compositions``;
-            ``theorems``, and no run at all. None: nothing but runs.
+        needs: what there must be for the workflow to draw it: ``classifier``, a label that trains one on the data set; ``watch``, runs
+            whose likelihood is written down while they are trained; ``compositions``; ``theorems``, and no run at all. None: nothing but
+            runs.
     """
 
     name: ClassVar[str]
@@ -164,7 +165,7 @@ class Figure(ABC):
     caption: ClassVar[str]
     category: ClassVar[str]
     kinds: ClassVar[frozenset[Kind]]
-    needs: ClassVar[Literal["classifier", "compositions", "theorems"] | None] = None
+    needs: ClassVar[Literal["classifier", "watch", "compositions", "theorems"] | None] = None
 
     @abstractmethod
     def draw(self, context: Context) -> matplotlib.figure.Figure:

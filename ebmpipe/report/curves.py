@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from ebmpipe.history import WATCHED
 from ebmpipe.report.reading import Run
 from ebmpipe.report.style import Look, plain_log
 
@@ -27,7 +28,7 @@ LOGARITHMIC = {"gradient_norm"}
 
 def curves_of(run: Run) -> pd.DataFrame:
     """A run's history, with the gap of the energies where both are there in place of them, and without what has a figure of its own."""
-    history = run.history.copy().drop(columns=["d_t", "r_t", "age_max"], errors="ignore")
+    history = run.history.copy().drop(columns=["d_t", "r_t", "age_max", *WATCHED], errors="ignore")
     if {"energy_data", "energy_negative"} <= set(history):
         history["energy_gap"] = history["energy_data"] - history["energy_negative"]
         # A contrastive loss is the gap itself, and needs no second panel.
@@ -48,11 +49,28 @@ def smooth(series: pd.Series[float]) -> pd.Series[float]:
     return series.rolling(max(1, len(series) // 20), center=True, min_periods=1).median()
 
 
-def finite(history: pd.DataFrame, name: str) -> pd.Series[float]:
-    """The finite values of a quantity by gradient evaluations; empty if the history has none."""
+def finite(history: pd.DataFrame, name: str, clock: str = "gradient_evaluations") -> pd.Series[float]:
+    """The finite values of a quantity by the reading of a clock, one of `ebmpipe.history.CLOCK`; empty if the history has none."""
     if name not in history:
         return pd.Series(dtype=float)
-    return history.set_index("gradient_evaluations")[name].astype(float).replace([np.inf, -np.inf], np.nan).dropna()
+    return history.set_index(clock, drop=False)[name].astype(float).replace([np.inf, -np.inf], np.nan).dropna()
+
+
+def together(curves: Sequence[pd.Series[float]]) -> pd.DataFrame:
+    """Several curves side by side, at all places of each between which all of them are known; each is straight between two of its own."""
+    return pd.concat(curves, axis=1).sort_index().interpolate(limit_area="inside", method="index").dropna()
+
+
+def averaged(histories: Sequence[pd.DataFrame], name: str, clock: str) -> pd.DataFrame:
+    """Mean and standard deviation of a quantity over several histories, update by update, as far as the shortest of them.
+
+    Returns:
+        ``mean`` and ``sd``, which is missing of one history, and ``at``, the mean reading of ``clock`` at the same update: so that seeds
+        that a busy machine held up are not averaged with others that were further on.
+    """
+    values = together([finite(history, name, "step") for history in histories])
+    readings = together([finite(history, clock, "step") for history in histories])
+    return pd.DataFrame({"at": readings.mean(axis=1), "mean": values.mean(axis=1), "sd": values.std(axis=1, ddof=1)}).loc[values.index]
 
 
 def curve(axes: Axes, runs: Iterable[Run], histories: Iterable[pd.DataFrame], name: str, look: Look, band: bool) -> None:
@@ -73,12 +91,14 @@ def curve(axes: Axes, runs: Iterable[Run], histories: Iterable[pd.DataFrame], na
         axes.plot(together.index, together.median(axis=1), color=look.colour, linestyle=look.line, linewidth=1.2)
 
 
-def mark_divergences(axes: Axes, runs: Iterable[Run], histories: Iterable[pd.DataFrame], name: str, look: Look) -> set[Run]:
+def mark_divergences(
+    axes: Axes, runs: Iterable[Run], histories: Iterable[pd.DataFrame], name: str, look: Look, clock: str = "gradient_evaluations"
+) -> set[Run]:
     """Cross the end of every curve where training diverged, at the edge of the framed panel if it lies outside; returns those runs."""
     low, high = axes.get_ylim()
     marked = set()
     for run, history in zip(runs, histories, strict=True):
-        series = finite(history, name)
+        series = finite(history, name, clock)
         if run.training_diverged and len(series):
             end = float(np.clip(series.iloc[-1], low, high))
             axes.plot(series.index[-1:], [end], "X", color=look.colour, markersize=6, markeredgecolor="white", zorder=4, clip_on=False)

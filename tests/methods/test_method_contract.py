@@ -205,6 +205,18 @@ class TestEveryMethod:
         if name != "data":
             assert gradient(method.energy_function(), x).shape == x.shape
 
+    def test_its_live_energy_is_that_of_the_weights_in_training(self, name, data):
+        """Before the first update they are their own average; then only the live energy is that of an average without memory."""
+        method, x = made(name, data), torch.randn(6, *data.spec.shape)
+        if not method.trains:
+            assert method.live_energy_function() is None
+            return
+        torch.testing.assert_close(method.live_energy_function()(x), method.energy(x))
+        trained(method, data)
+        forgetful = made(name, data, optimiser={"average_decay": 0.0})
+        trained(forgetful, data)
+        torch.testing.assert_close(method.live_energy_function()(x), forgetful.energy(x))
+
 
 @pytest.mark.parametrize("name", [*TRAINED, *CLASSIFIERS, *FLOWS, *BASES])
 class TestEveryTrainedMethod:

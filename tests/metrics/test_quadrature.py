@@ -11,7 +11,7 @@ import pytest
 from ebmpipe import registry
 from ebmpipe.metrics.base import Evaluation, Measurement, NotAvailable
 from ebmpipe.metrics.estimators.hints import Hints
-from ebmpipe.metrics.quadrature import Quadrature, box_about, density_grid, log_partition
+from ebmpipe.metrics.quadrature import FixedGrid, Quadrature, box_about, density_grid, log_partition
 
 Maker = Callable[..., Evaluation]
 TWO_PI = 2 * np.pi
@@ -238,3 +238,33 @@ def test_density_grid_is_normalised_and_runs_along_y() -> None:
     assert np.exp(log_p).sum() * (x[1] - x[0]) * (y[1] - y[0]) == pytest.approx(1, abs=1e-6)
     row, column = np.unravel_index(log_p.argmax(), log_p.shape)
     assert (x[column], y[row]) == pytest.approx((1.0, -0.5), abs=0.05)
+
+
+@pytest.mark.parametrize("sd", [0.1, 0.3, 1.0, 4.0])
+def test_a_fixed_grid_is_exact_of_what_is_smooth_on_its_cells_and_within_its_rings(sd: float) -> None:
+    grid = FixedGrid(np.array([0.5, -1.0]), 4.0)
+    found = grid.log_partition(lambda x: bump(x, (0.9, -0.3), sd) + 1e4)
+    # Of a Gaussian of deviation 4, what lies beyond ±16 of the centre is a ten-thousandth.
+    assert found - 1e4 == pytest.approx(np.log(TWO_PI * sd**2), abs=2e-4)
+
+
+def test_its_cells_cover_box_and_rings_once() -> None:
+    grid = FixedGrid(np.array([0.5, -1.0]), 4.0, per_side=24, rings=3)
+    assert grid.log_partition(lambda x: np.zeros(len(x))) == pytest.approx(np.log((2 * 4.0 * 2**3) ** 2), abs=1e-12)
+    assert len(grid.nodes) == 64 * (24**2 + 3 * (12**2 - 6**2))
+    with pytest.raises(ValueError, match="a multiple of eight"):
+        FixedGrid(np.zeros(2), 1.0, per_side=12)
+
+
+@pytest.mark.parametrize("name", ["eight_gaussians", "two_moons", "pinwheel", "rings", "checkerboard", "two_spirals", "swiss_roll"])
+def test_a_fixed_grid_resolves_the_densities_that_models_learn(name: str) -> None:
+    density = registry.load("data", name)()
+    box = box_about(density.sample(2000, np.random.default_rng(0)))
+    assert FixedGrid(*box).log_partition(density.log_density) == pytest.approx(0, abs=1e-3)
+
+
+def test_a_fixed_grid_refuses_what_is_no_density() -> None:
+    grid = FixedGrid(np.zeros(2), 1.0)
+    assert grid.log_partition(lambda x: np.full(len(x), -np.inf)) == -np.inf
+    with pytest.raises(NotAvailable, match="the energy is not finite"):
+        grid.log_partition(lambda x: np.where(x[:, 0] > 1, np.nan, 0.0))

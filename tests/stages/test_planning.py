@@ -394,6 +394,12 @@ def test_the_figure_of_classifiers_is_drawn_where_there_are_some():
     assert "calibration" in plan(default()).figures("digits")
 
 
+def test_the_figure_of_likelihoods_is_planned_where_they_are_watched():
+    made = plan({"methods": {"pcd": {}}, "datasets": {"two_moons": {"watch": True}, "rings": {}, "digits": {}}})
+    assert ["likelihood_curves" in made.figures(name) for name in made.datasets] == [True, False, False]
+    assert set(made.figures("two_moons")) == {*made.figures("rings"), "likelihood_curves"}
+
+
 @pytest.mark.parametrize(("results", "works"), [("new/deep", True), (".", True), ("file", False), ("file/below", False)])
 def test_a_folder_of_results_that_cannot_be_made_is_refused(tmp_path, monkeypatch, results, works):
     monkeypatch.chdir(tmp_path)

@@ -1,18 +1,14 @@
 """Updates whose cost is random: the budget, the schedule, the history and resume go by what was spent."""
 
-import csv
 import math
 
 import pytest
-from small_runs import PCD, model_bytes, rows_without_seconds, small
+from small_runs import COUPLED, DICE, NUTS, PCD, Priced, model_bytes, rows_of, rows_without_seconds, small
 
 from ebmpipe.budget import LOGGED, Budget
 from ebmpipe.checkpoint import Checkpoint
 from ebmpipe.optimisation import Learner
 
-DICE = {"kernel": {"name": "random_kernel:Dice", "settings": {"step_size": 0.2}}}
-NUTS = {"kernel": {"name": "nuts", "settings": {"step_size": 0.3, "max_depth": 3}}}
-COUPLED = {"batch_size": 16, "steps": 2, "lag": 2, "max_steps": 10}
 RUNS = {
     "dice": small(label="dice", settings=PCD | DICE),
     "nuts": small(label="nuts", settings=PCD | NUTS, gradient_evaluations=10_000),
@@ -20,15 +16,10 @@ RUNS = {
 }
 
 
-def rows(folder):
-    """history.csv as numbers."""
-    return [{key: float(value) for key, value in row.items()} for row in csv.DictReader((folder / "history.csv").open())]
-
-
 @pytest.mark.parametrize("name", RUNS)
 def test_the_budget_is_used_up_and_exceeded_by_less_than_one_update(folder_of, name):
     folder = folder_of(RUNS[name])
-    ledger, history, budget = folder.ledger, rows(folder), RUNS[name].gradient_evaluations
+    ledger, history, budget = folder.ledger, rows_of(folder), RUNS[name].gradient_evaluations
     assert ledger["status"] == "finished"
     # Of fewer updates than the history has rows, every one has its row.
     assert [row["step"] for row in history] == list(range(1, ledger["step"] + 1))
@@ -58,7 +49,7 @@ def test_the_learning_rate_follows_what_is_spent(folder_of, monkeypatch):
         update(self, gradients)
 
     monkeypatch.setattr(Learner, "update", watched)
-    history = rows(folder_of(RUNS["dice"]))
+    history = rows_of(folder_of(RUNS["dice"]))
     before = [0.0, *(row["gradient_evaluations"] for row in history[:-1])]
     peak, budget = 2e-3, RUNS["dice"].gradient_evaluations
     assert seen == pytest.approx([peak * 0.5 * (1 + math.cos(math.pi * spent / budget)) for spent in before])
@@ -79,7 +70,7 @@ def test_resume_is_exact(folder_of, monkeypatch, capfd, name, stop):
     with pytest.raises(KeyboardInterrupt):
         folder_of(RUNS[name], "resumed", checkpoint_period=0.0)
     monkeypatch.undo()
-    spent = int(rows(whole)[stop - 1]["gradient_evaluations"])
+    spent = int(rows_of(whole)[stop - 1]["gradient_evaluations"])
     resumed = folder_of(RUNS[name], "resumed")
     assert f"at step {stop}, {spent} of {RUNS[name].gradient_evaluations} gradient evaluations spent" in capfd.readouterr().err
     assert model_bytes(resumed) == model_bytes(whole)
@@ -93,15 +84,6 @@ def test_the_ledger_tells_when_pairs_met(folder_of):
     statistics = folder.ledger["statistics"]
     assert sum(times["pairs"] for times in statistics["meeting_times"]) + statistics["unmet"] == 16 * folder.ledger["step"]
     assert folder_of(RUNS["dice"]).ledger["statistics"] == {}
-
-
-class Priced:
-    """As much of a method as a budget asks for."""
-
-    name, trains = "priced", True
-
-    def __init__(self, per_update, at_start=0, random_cost=False):
-        self.gradient_evaluations_per_step, self.gradient_evaluations_at_start, self.random_cost = per_update, at_start, random_cost
 
 
 @pytest.mark.parametrize("updates", [1, 7, 199, 200, 201, 399, 400, 1000])

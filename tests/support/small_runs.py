@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import multiprocessing
 import os
 import resource
@@ -12,6 +13,11 @@ from ebmpipe.runs import RunFolder
 
 #: PCD with few short chains: an update costs 16 (2 + 2) gradient evaluations.
 PCD = {"batch_size": 16, "chains": 32, "steps": 2, "kernel": {"name": "ula", "settings": {"step_size": 0.2}}}
+
+#: Kernels whose steps cost a random number of gradients, and coupled chains, whose length is random.
+DICE = {"kernel": {"name": "random_kernel:Dice", "settings": {"step_size": 0.2}}}
+NUTS = {"kernel": {"name": "nuts", "settings": {"step_size": 0.3, "max_depth": 3}}}
+COUPLED = {"batch_size": 16, "steps": 2, "lag": 2, "max_steps": 10}
 
 #: Annealing with few chains and levels, for tests that are about something else.
 QUICK = {"repeats": 4, "chains": 8, "pilot_chains": 32, "variance": 1.0, "fewest_levels": 5, "most_levels": 20, "warm_up": 2}
@@ -26,6 +32,20 @@ def small(dataset="eight_gaussians", method="pcd", updates=60, **changes):
     given = {"dataset": dataset, "label": method.rpartition(":")[2].lower(), "method": method, "gradient_evaluations": 64 * updates}
     given |= {"settings": PCD if method == "pcd" else {"batch_size": 16}, "network": {"settings": {"width": 8}}}
     return RunConfig.model_validate(given | changes)
+
+
+class Priced:
+    """As much of a method as a budget asks for."""
+
+    name, trains = "priced", True
+
+    def __init__(self, per_update, at_start=0, random_cost=False):
+        self.gradient_evaluations_per_step, self.gradient_evaluations_at_start, self.random_cost = per_update, at_start, random_cost
+
+
+def rows_of(folder):
+    """history.csv as numbers."""
+    return [{key: float(value) for key, value in row.items()} for row in csv.DictReader((folder / "history.csv").open())]
 
 
 def model_bytes(folder):

@@ -147,6 +147,15 @@ def test_a_composition_trains_nothing(finished: Path, planned: Planned, write_co
     assert planned(finished, configfiles=(write_config(finished / "both", methods=METHODS, compositions=both),)) == composed
 
 
+def test_watched_runs_are_trained_anew_and_have_a_figure_and_a_table_more(
+    finished: Path, planned: Planned, write_config: WriteConfig
+) -> None:
+    datasets = yaml.safe_load(TINY.read_text())["datasets"] | {"eight_gaussians": {"watch": True, "updates": 20}}
+    jobs = of_runs("train sample long_run evaluate", "eight_gaussians", LABELS) | {("collect_trajectories", "")}
+    jobs |= {("figure", "dataset=eight_gaussians, figure=likelihood_curves")}
+    assert planned(finished, configfiles=(write_config(finished / "watched", methods=METHODS, datasets=datasets),)) == with_ends(jobs)
+
+
 def test_a_removed_label_retrains_nothing(finished: Path, planned: Planned, write_config: WriteConfig) -> None:
     fewer = {label: given for label, given in METHODS.items() if label != "wild"}
     assert planned(finished, configfiles=(write_config(finished / "fewer", methods=fewer),)) == ENDS | figures_of("eight_gaussians")

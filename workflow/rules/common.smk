@@ -39,6 +39,16 @@ COMPARISON = json.dumps(PLAN.table(), separators=(",", ":"))
 COMPOSITIONS = compact({name: settings["seeds"] for name, settings in PLAN.compositions.items()})
 
 
+def watched_comparison():
+    """The comparison as the table of trajectories takes it: of the data sets whose runs are watched, none where there are none."""
+    return {dataset: labels for dataset, labels in PLAN.table().items() if PLAN.watched(dataset)}
+
+
+def watched_files(name):
+    """The file ``name`` of every watched run."""
+    return [path for dataset in watched_comparison() for path in run_files(name, dataset)]
+
+
 def comparison_of(wildcards):
     """The comparison as the figures of one data set take it: of the others they know nothing, so that nothing there redraws them."""
     return json.dumps({wildcards.dataset: PLAN.table()[wildcards.dataset]}, separators=(",", ":"))
@@ -76,6 +86,19 @@ def run_setting(key):
         return value if isinstance(value, (str, int)) else compact(value)
 
     return setting
+
+
+def how_long(wildcards):
+    """How long a run is trained, as its command takes it."""
+    settings = settings_of(run_of(wildcards))
+    if settings["updates"] is not None:
+        return f"--updates {settings['updates']}"
+    return f"--gradient-evaluations {settings['gradient_evaluations']}"
+
+
+def watch_option(wildcards):
+    """Whether its likelihood is written down meanwhile, likewise."""
+    return "--watch" if PLAN.watched(wildcards.dataset) else ""
 
 
 def required_models(wildcards):
@@ -218,7 +241,8 @@ def every_table():
         "protocols.csv",
         "controls.csv",
     )
-    return [f"{RESULTS}/tables/{table}" for table in (*tables, *(("compositions.csv",) if PLAN.compositions else ()))]
+    more = [*["compositions.csv"] * bool(PLAN.compositions), *["trajectories.csv", "trajectories.md"] * bool(watched_comparison())]
+    return [f"{RESULTS}/tables/{table}" for table in (*tables, *more)]
 
 
 def every_figure():

@@ -48,6 +48,33 @@ rule collect:
         "ebmpipe collect --runs {params.runs:q} --results {params.results:q} > {log:q} 2>&1"
 
 
+rule collect_trajectories:
+    input:
+        config=watched_files("config.json"),
+        history=watched_files("history.csv"),
+    output:
+        table=report(
+            f"{RESULTS}/tables/trajectories.csv",
+            caption=caption("table_trajectories"),
+            category="Tables",
+            labels={"table": "likelihood while training"},
+        ),
+        markdown=f"{RESULTS}/tables/trajectories.md",
+    log:
+        f"{RESULTS}/logs/collect_trajectories.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        results=results_folder,
+        runs=json.dumps(watched_comparison(), separators=(",", ":")),
+    shell:
+        "ebmpipe collect-trajectories --runs {params.runs:q} --results {params.results:q} > {log:q} 2>&1"
+
+
 rule figure:
     input:
         data=f"{DATA}/data.safetensors",

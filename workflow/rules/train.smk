@@ -22,11 +22,12 @@ rule train:
         method=run_setting("method"),
         settings=run_setting("settings"),
         network=run_setting("network"),
-        budget=run_setting("gradient_evaluations"),
+        length=how_long,
+        watch=watch_option,
         requires=run_setting("requires"),
         revisions=run_setting("revisions"),
     shell:
         "ebmpipe train --dataset {wildcards.dataset} --label {wildcards.label} --seed {wildcards.seed}"
         " --method {params.method:q} --settings {params.settings:q} --network {params.network:q}"
-        " --gradient-evaluations {params.budget} --requires {params.requires:q} --revisions {params.revisions:q}"
+        " {params.length} {params.watch} --requires {params.requires:q} --revisions {params.revisions:q}"
         " --no-picture --results {params.results:q} > {log:q} 2>&1"

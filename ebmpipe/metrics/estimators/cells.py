@@ -39,6 +39,12 @@ def tiles(centre: np.ndarray, half_width: float, per_side: int) -> np.ndarray:
     return np.stack([x.ravel(), y.ravel(), np.full(per_side**2, half)], axis=1)
 
 
+def ring(centre: np.ndarray, half_width: float, per_side: int) -> np.ndarray:
+    """Those of the ``per_side``² `tiles` of the box twice as wide that lie outside the box of ``half_width`` about ``centre``."""
+    cells = tiles(centre, 2 * half_width, per_side)
+    return np.asarray(cells[(np.abs(cells[:, :2] - centre) > half_width).any(axis=1)])
+
+
 def nodes_of(cells: np.ndarray) -> np.ndarray:
     """The nodes of ``cells`` (n, 3), one cell after the other, (n * nodes of a cell, 2)."""
     return np.asarray(cells[:, None, :2] + cells[:, None, 2:] * NODES).reshape(-1, 2)
