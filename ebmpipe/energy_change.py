@@ -45,8 +45,12 @@ class EnergyChange:
 
     def value_and_slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """ΔE(x) in nats (n,) and ∇ΔE(x), shape of ``x`` (n, *event); two gradient evaluations per example."""
-        with frozen(self.new), frozen(self.old):
-            (value, slope), (value_old, slope_old) = value_and_gradient(self.new, x), value_and_gradient(self.old, x)
+        # One after the other: what weights are functions of is computed once in each block, and found again by where it stood before a copy
+        # was made, so that in a common block both energies would have the first one's normalised weights.
+        with frozen(self.new):
+            value, slope = value_and_gradient(self.new, x)
+        with frozen(self.old):
+            value_old, slope_old = value_and_gradient(self.old, x)
         return value - value_old, slope - slope_old
 
     def slope_to_first_order(self, x: Tensor) -> Tensor:

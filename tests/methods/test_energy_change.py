@@ -11,6 +11,7 @@ from ebmpipe.energies import BasedEnergy
 from ebmpipe.energy_change import EnergyChange
 from ebmpipe.methods import build
 from ebmpipe.nets.base import build_network
+from ebmpipe.nets.spectral import spectrally_normalised
 from ebmpipe.spec import DataSpec
 
 SHAPES = {"plane": (2,), "vectors": (10,), "images": (1, 8, 8)}
@@ -44,6 +45,21 @@ def nudged(energy, size):
 
 def points(kind, n=6):
     return torch.randn(n, *SHAPES[kind], generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_normalised_weights_are_each_energy_s_own(kind):
+    """Copies of a network share the class that normalises its weights; what one keeps while it is frozen is not the other's."""
+    energy, x = energy_of(kind), points(kind)
+    spectrally_normalised(energy.network, 1.5)
+    change = nudged(energy, 0.1)
+    with torch.no_grad():
+        expected = change.new(x) - change.old(x)
+    assert expected.abs().max() > 1e-3
+    torch.testing.assert_close(change.value_and_slope(x)[0], expected)
+    moved = x.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad((change.new(moved) - change.old(moved)).sum(), moved)
+    torch.testing.assert_close(change.value_and_slope(x)[1], slope)
 
 
 @pytest.mark.parametrize("kind", SHAPES)
