@@ -19,7 +19,7 @@ from ebmpipe.planning import ConfigError, Plan, Run, check_results, merged
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "workflow/schemas"
 SCHEMA, CATALOGUE = (json.loads((SCHEMAS / name).read_text()) for name in ("config.schema.json", "catalogue.json"))
-CONFIGS = sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/workflow/*.yaml")])
+CONFIGS = sorted([*ROOT.glob("config/**/*.yaml"), *ROOT.glob("tests/workflow/*.yaml")])
 
 
 default = spelt_out
