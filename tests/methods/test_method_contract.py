@@ -253,7 +253,7 @@ class TestEveryTrainedMethod:
         updates = 30 if name in CLASSIFIERS else 300
         # A kernel sees hardly a pair of a small batch.
         more = {"batch_size": 256} if name == "kernel_stein" else {}
-        method = made(name, data, iterations=updates, optimiser={"learning_rate": 0.01, "sgd_learning_rate": 0.2}, **more)
+        method = made(name, data, iterations=updates, optimiser={"learning_rate": 0.01, "sgd_learning_rate": 0.5}, **more)
         trained(method, data, 0, updates)
         x = torch.from_numpy(data.model_space("test", np.random.default_rng(0))[:2000]).float()
         noise = method.base.sample(2000, torch.Generator().manual_seed(0))
