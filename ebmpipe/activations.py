@@ -1,8 +1,10 @@
-"""Smooth elementwise activations that give their own derivatives: what Laplacians that go forward through a network ask for."""
+"""Elementwise activations that give their own derivatives: what Laplacians that go forward through a network ask for."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from torch.nn import functional
 
 
 class Activation(nn.Module, ABC):
-    """A function φ that is applied to every unit by itself, twice differentiable."""
+    """A function φ that is applied to every unit by itself, twice differentiable almost everywhere."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -38,6 +40,19 @@ class SiLU(Activation):
         return x * s, first, second
 
 
+class LeakyReLU(Activation):
+    """x where x > 0, else x/5: linear but for a kink, so that its second derivative is zero wherever there is one."""
+
+    SLOPE: ClassVar[float] = 0.2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.leaky_relu(x, self.SLOPE)
+
+    def to_second_order(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        first = torch.where(x > 0, 1.0, self.SLOPE).to(x)
+        return self(x), first, torch.zeros_like(x)
+
+
 class Swish(Activation):
     """x σ(βx) with a β of its own for every unit, which is learned (Ramachandran, Zoph & Le 2017); SiLU at first, where β = 1.
 
@@ -61,3 +76,7 @@ class Swish(Activation):
         # With u = βx it is u σ(u) / β.
         s, first, second = sigmoid_and_slopes(self.beta * x)
         return x * s, first, self.beta * second
+
+
+#: Those without weights, by the names that settings have for them.
+ACTIVATIONS: Mapping[str, type[Activation]] = {"silu": SiLU, "leaky_relu": LeakyReLU}

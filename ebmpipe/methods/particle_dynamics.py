@@ -22,20 +22,22 @@ from ebmpipe.optimisation import Diverged
 PARTICLE_DYNAMICS = Reference("K. Neklyudov, P. Jaini, M. Welling", "Particle dynamics for learning EBMs", 2021, "2111.13772")
 
 
+#: What settings mean whose defaults variants change.
+STEPS = "steps of the kernel per update, under the new energy, after the field has carried the particles"
+COEFFICIENT = "α, factor on the vector field; 0: the particles are chains of pcd"
+LONGEST = (
+    "root mean square of the distances that the field may move particles by in one update, in units of the data's standard deviation: "
+    "a longer step is shortened to it, all particles alike; null: no limit"
+)
+
+
 class ParticleDynamicsConfig(ContrastiveConfig):
     """Settings of every variant of particle dynamics."""
 
     particles: int = Field(128, ge=2, description="number of particles; every update learns from all and moves all")
-    steps: int = Field(
-        10, ge=0, description="steps of the kernel per update, under the new energy, after the field has carried the particles"
-    )
-    coefficient: float = Field(1.0, ge=0, description="α, factor on the vector field; 0: the particles are chains of pcd")
-    longest: float | None = Field(
-        None,
-        gt=0,
-        description="root mean square of the distances that the field may move particles by in one update, in units of the data's standard "
-        "deviation: a longer step is shortened to it, all particles alike; null: no limit",
-    )
+    steps: int = Field(10, ge=0, description=STEPS)
+    coefficient: float = Field(1.0, ge=0, description=COEFFICIENT)
+    longest: float | None = Field(None, gt=0, description=LONGEST)
     begin: int = Field(0, ge=0, description="steps of the kernel that particles take from the base before the first update")
     refresh: float = Field(0.0, ge=0, le=1, description="share of the particles that begin anew in each update, from the base")
     refresh_steps: int = Field(

@@ -9,7 +9,11 @@ from ebmpipe.methods.particle_dynamics import ParticleDynamics
 
 
 class PDBeta(ParticleDynamics):
-    """y ← y - α ∇ₓ⟨∇_θE(y), Δθ⟩ with Δθ what the optimiser did: `pd_alpha` but for O(|Δθ|²)."""
+    """y ← y - α ∇ₓ⟨∇_θE(y), Δθ⟩ with Δθ what the optimiser did: `pd_alpha` but for O(|Δθ|²).
+
+    That is so of smooth networks. Of rectifiers it misses that slopes jump where a unit changes sides, which is of first order in the mean
+    over particles.
+    """
 
     name = "pd_beta"
     revision = 1

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from ebmpipe.energy_change import EnergyChange
 from ebmpipe.methods.base import ByKind
-from ebmpipe.methods.particle_dynamics import ParticleDynamics, ParticleDynamicsConfig
+from ebmpipe.methods.particle_dynamics import COEFFICIENT, ParticleDynamics, ParticleDynamicsConfig
 from ebmpipe.spec import Kind
 
 
@@ -39,11 +39,7 @@ def tangent_field(change: EnergyChange, x: Tensor, batch: Tensor) -> Tensor:
 class PDDeltaConfig(ParticleDynamicsConfig):
     """Settings of `PDDelta`."""
 
-    coefficient: float = Field(
-        1e-5,
-        ge=0,
-        description="α, factor on the vector field, which is as large as the tangent kernel; 0: the particles are chains of pcd",
-    )
+    coefficient: float = Field(1e-5, ge=0, description=f"{COEFFICIENT}. The field is as large as the tangent kernel")
 
 
 class PDDelta(ParticleDynamics):

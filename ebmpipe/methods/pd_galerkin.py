@@ -11,7 +11,7 @@ from torch import Tensor
 from ebmpipe.energies import frozen
 from ebmpipe.energy_change import EnergyChange
 from ebmpipe.methods.base import ByKind, Setup
-from ebmpipe.methods.particle_dynamics import ParticleDynamics, ParticleDynamicsConfig
+from ebmpipe.methods.particle_dynamics import LONGEST, ParticleDynamics, ParticleDynamicsConfig
 from ebmpipe.nets.base import HeadedNetwork
 from ebmpipe.spec import Kind
 
@@ -56,12 +56,7 @@ class PDGalerkinConfig(ParticleDynamicsConfig):
         "last_layer",
         description="what the field's potential is made of: coordinates and their products, or those and the inputs of the network's head",
     )
-    longest: float | None = Field(
-        0.05,
-        gt=0,
-        description="root mean square of the distances that the field may move particles by in one update, in units of the data's standard "
-        "deviation: a longer step is shortened to it, all particles alike; null: no limit",
-    )
+    longest: float | None = Field(0.05, gt=0, description=LONGEST)
     ridge: float = Field(1e-3, ge=0, description="added to the diagonal of the normal equations, in units of its mean")
 
 

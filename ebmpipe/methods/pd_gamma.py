@@ -9,7 +9,7 @@ from torch import nn
 
 from ebmpipe.config import OptimiserConfig
 from ebmpipe.methods.base import ByKind, Reference, Setup
-from ebmpipe.methods.particle_dynamics import PARTICLE_DYNAMICS, ParticleDynamicsConfig
+from ebmpipe.methods.particle_dynamics import PARTICLE_DYNAMICS, STEPS, ParticleDynamicsConfig
 from ebmpipe.methods.pd_alpha import PDAlpha
 from ebmpipe.methods.tangent_network import TangentNetwork
 from ebmpipe.nets.base import build_network
@@ -19,9 +19,7 @@ from ebmpipe.spec import DataSpec
 class PDGammaConfig(ParticleDynamicsConfig):
     """Settings of `PDGamma`."""
 
-    steps: int = Field(
-        0, ge=0, description="steps of the kernel per update, under the new energy, after the field has carried the particles"
-    )
+    steps: int = Field(0, ge=0, description=STEPS)
     members: int = Field(2, ge=1, description="networks whose tangent kernels are averaged")
     optimiser: OptimiserConfig = Field(
         OptimiserConfig(sgd_after=0.0, sgd_learning_rate=2e-2, schedule="constant", average_decay=0.0),

@@ -20,9 +20,12 @@ class Stem(nn.Conv2d):
     """
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], width: int) -> Stem:
-        """The stem for images (channels, height, width): it halves those of 16 pixels or more, and lets smaller ones keep their size."""
-        return cls(shape[0], width, *((4, 2, 1) if min(shape[1:]) >= 16 else (3, 1, 1)))
+    def of(cls, shape: tuple[int, ...], width: int, whole: bool = False) -> Stem:
+        """The stem for images (channels, height, width): it halves those of 16 pixels or more, and lets smaller ones keep their size.
+
+        With ``whole`` all keep it.
+        """
+        return cls(shape[0], width, *((4, 2, 1) if min(shape[1:]) >= 16 and not whole else (3, 1, 1)))
 
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of ``x``, (n, out, height', width') in channels-last layout."""
