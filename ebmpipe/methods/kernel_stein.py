@@ -45,12 +45,13 @@ def squared_kernel_stein_discrepancy(x: Tensor, score: Tensor, scale: float, pro
     at, s = (x - x.mean(0)).flatten(1) / scale, score.flatten(1) * scale
     lengths = at.square().sum(1)
     squares = (lengths[:, None] + lengths - 2 * at @ at.T).clamp(min=0)
-    value, first, second = radial(profile, squares)
-    own = (s * at).sum(1)
-    cross = s @ at.T
-    along = own[:, None] + own - cross - cross.T
-    pairs = value * (s @ s.T) - 2 * first * (along + dimension) - 4 * second * squares
-    return (pairs.sum() - pairs.diagonal().sum()) / (n * (n - 1)) / scale**2
+    kernel = radial(profile, squares)
+    value, first, second = (part.fill_diagonal_(0) for part in kernel)
+    # What no weight moves; then Σ s_i·s_j φ, and Σ s_i·(x_j - x_i) φ' from either side: of all pairs, only products of matrices see s.
+    constant = -2 * dimension * first.sum() - 4 * second.flatten() @ squares.flatten()
+    towards = first @ at - first.sum(1, keepdim=True) * at
+    total = (s * (value @ s + 4 * towards)).sum() + constant
+    return total / (n * (n - 1)) / scale**2
 
 
 class KernelSteinConfig(MethodConfig):
