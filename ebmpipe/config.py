@@ -44,6 +44,13 @@ class NetworkConfig(Model):
     settings: dict[str, Any] = Field({}, description="the network's own settings; defaults where absent")
 
 
+class FlowConfig(Model):
+    """A normalising flow and its settings."""
+
+    name: str = Field("affine", description="id of a flow")
+    settings: dict[str, Any] = Field({}, description="the flow's own settings; defaults where absent")
+
+
 class OptimiserConfig(Model):
     """Adam (Kingma & Ba 2015), its learning-rate schedule, clipping and the weight average."""
 

@@ -14,13 +14,15 @@ from ebmpipe.data.prepared import Prepared, to_model_space
 from ebmpipe.energies import GaussianLaw
 from ebmpipe.features.base import read_network, write_network
 from ebmpipe.files import CorruptFile
-from ebmpipe.flows import FlowLaw, new_flow
+from ebmpipe.flows.base import build_flow
+from ebmpipe.flows.law import FlowLaw
+from ebmpipe.flows.standard import standard_flow
 from ebmpipe.progress import Progress
 from ebmpipe.seeding import derive, torch_generator
 from ebmpipe.tensors import shared
 
 #: Bumped when the same data and seed would give another flow.
-REVISION = 1
+REVISION = 2
 NAME = "flow"
 #: How it is fitted. Recorded in flow.json.
 SETTINGS: dict[str, Any] = {"batch": 256, "steps": 1500, "learning_rate": 1e-3, "gradient_clip": 10.0}
@@ -57,7 +59,7 @@ def fit_base(prepared_folder: Path, out: Path, seed: int, noise: float = 0.0) ->
     data = Prepared(prepared_folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "base", "init"))
-        law = FlowLaw(new_flow(data.spec.dimension), data.spec)
+        law = FlowLaw(build_flow(standard_flow(data.spec.dimension), data.spec), data.spec)
     parameters, steps = list(law.parameters()), SETTINGS["steps"]
     optimiser = torch.optim.Adam(parameters, lr=SETTINGS["learning_rate"])
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps))
@@ -111,6 +113,6 @@ def load_base(folder: Path | None, data: Prepared, noise: float) -> FlowLaw:
         raise CorruptFile(f"{folder} was fitted to other data than {data.folder} holds now: run `{command}` again")
     if about["noise"] != noise:
         raise CorruptFile(f"{folder} was fitted with noise {about['noise']:g}, not {noise:g}: run `{command}` again")
-    law = FlowLaw(new_flow(data.spec.dimension), data.spec)
+    law = FlowLaw(build_flow(standard_flow(data.spec.dimension), data.spec), data.spec)
     law.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
     return law.requires_grad_(False)

@@ -19,6 +19,7 @@ SHARED = {
     *("noisy_generator", "particle_dynamics", "persistence", "single_flips", "tangent_network", "walkers"),  # methods
     *("adaptation", "coupling", "leapfrog", "reflection"),  # samplers
     *("perceptron", "spectral", "stem"),  # networks
+    *("glow_steps", "law", "standard", "zuko_flow"),  # flows
     *("choosing", "making", "published", "trained"),  # feature networks
     *("contractions", "examples", "flows", "laws", "limits"),  # theorems
 }

@@ -13,14 +13,14 @@ from ebmpipe.derivatives import to_first_order
 from ebmpipe.energies import GaussianLaw, frozen, value_and_gradient
 from ebmpipe.methods.base import ByKind, EnergyMethod, Reference, Samples, Setup
 from ebmpipe.methods.noise_contrast import NormalisedEnergy, accuracy, contrast
-from ebmpipe.methods.noise_flow import FlowConfig, NoiseFlow
+from ebmpipe.methods.noise_flow import NoiseFlow, NoiseFlowConfig
 from ebmpipe.optimisation import Update, apply_all
 
 
 class FlowContrastiveConfig(MethodConfig):
     """Settings of `FlowContrastive`."""
 
-    flow: FlowConfig = Field(FlowConfig(), description="the flow that noise comes from")
+    flow: NoiseFlowConfig = Field(NoiseFlowConfig(), description="the flow that noise comes from")
 
 
 class FlowContrastive(EnergyMethod):

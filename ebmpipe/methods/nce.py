@@ -12,7 +12,7 @@ from ebmpipe.config import MethodConfig
 from ebmpipe.energies import GaussianLaw, Law
 from ebmpipe.methods.base import ByKind, EnergyMethod, Reference, Setup
 from ebmpipe.methods.noise_contrast import NormalisedEnergy, accuracy, contrast
-from ebmpipe.methods.noise_flow import FlowConfig, NoiseFlow
+from ebmpipe.methods.noise_flow import NoiseFlow, NoiseFlowConfig
 from ebmpipe.optimisation import apply_all
 
 
@@ -28,7 +28,7 @@ class NCEConfig(MethodConfig):
         gt=0,
         description="standard deviation of the Gaussian noise in units of the data's; of no use on a box, where noise is uniform",
     )
-    flow: FlowConfig = Field(FlowConfig(), description="the flow, where the noise comes from one")
+    flow: NoiseFlowConfig = Field(NoiseFlowConfig(), description="the flow, where the noise comes from one")
 
 
 class NCE(EnergyMethod):
@@ -69,7 +69,7 @@ class NCE(EnergyMethod):
             if not config.flow.fit:
                 raise ValueError(f"{self.name}: a flow of fit 0 is never fitted to the data here: set fit above 0")
             self.flow = NoiseFlow(setup.spec, config.flow, self.gaussian, config.optimiser.schedule, setup.iterations)
-        elif config.flow != FlowConfig():
+        elif config.flow != NoiseFlowConfig():
             raise ValueError(f"{self.name}: settings of a flow do nothing where noise is gaussian: set noise to flow, or leave them out")
 
     @property

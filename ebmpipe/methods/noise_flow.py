@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from ebmpipe.config import Model, OptimiserConfig
 from ebmpipe.energies import GaussianLaw, Law
-from ebmpipe.flows import FlowLaw, new_quick_flow
+from ebmpipe.flows.base import build_flow
+from ebmpipe.flows.law import FlowLaw
+from ebmpipe.flows.standard import quick_flow
 from ebmpipe.optimisation import Learner, Update
 from ebmpipe.spec import DataSpec
 
 
-class FlowConfig(Model):
+class NoiseFlowConfig(Model):
     """The flow that noise comes from, and how it is updated."""
 
     transforms: int = Field(2, ge=1, description="invertible transforms: splines in up to ten dimensions, couplings of affine maps in more")
@@ -88,11 +90,11 @@ class NoiseFlow(nn.Module):
     """
 
     def __init__(
-        self, spec: DataSpec, config: FlowConfig, cover: GaussianLaw, schedule: Literal["cosine", "constant"], iterations: int
+        self, spec: DataSpec, config: NoiseFlowConfig, cover: GaussianLaw, schedule: Literal["cosine", "constant"], iterations: int
     ) -> None:
         super().__init__()
         self.config = config
-        flow = FlowLaw(new_quick_flow(spec.dimension, config.transforms, config.width), spec)
+        flow = FlowLaw(build_flow(quick_flow(spec.dimension, config.transforms, config.width), spec), spec)
         optimiser = OptimiserConfig(learning_rate=config.learning_rate, betas=(0.9, 0.99), gradient_clip=10.0, schedule=schedule)
         self.learner = Learner(CoveredLaw(flow, cover, config.cover), optimiser, iterations)
 

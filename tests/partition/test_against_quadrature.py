@@ -5,7 +5,9 @@ import torch
 
 from ebmpipe.config import NetworkConfig, PartitionConfig
 from ebmpipe.energies import BasedEnergy, GaussianLaw, frozen, on_arrays, tempered
-from ebmpipe.flows import FlowLaw, new_flow
+from ebmpipe.flows.base import build_flow
+from ebmpipe.flows.law import FlowLaw
+from ebmpipe.flows.standard import standard_flow
 from ebmpipe.metrics.quadrature import log_partition
 from ebmpipe.nets.base import build_network
 from ebmpipe.partition.bracket import bracket
@@ -29,7 +31,7 @@ def energy_of(seed, temperature):
 def test_annealing_agrees_with_quadrature(seed, temperature):
     with torch.random.fork_rng():
         module = energy_of(seed, temperature)
-        flow = FlowLaw(new_flow(2), SPEC).requires_grad_(False)
+        flow = FlowLaw(build_flow(standard_flow(2), SPEC), SPEC).requires_grad_(False)
     energy = tempered(module, temperature)
     with frozen(module):
         exact, _ = log_partition(lambda x: -on_arrays(energy, "cpu")(x), half_width=16.0)
