@@ -41,7 +41,7 @@ def method_entry(method: Any) -> dict[str, Any]:
 
 
 def network_entry(network: Any) -> dict[str, Any]:
-    """A network's entry."""
+    """The entry of a network, or of a flow."""
     return {
         "revision": network.revision,
         "kinds": sorted(network.kinds),
@@ -77,6 +77,7 @@ def catalogue() -> dict[str, Any]:
         "restoration_revision": restoration.REVISION,
         "methods": {name: method_entry(member) for name, member in registry.load_all("methods").items()},
         "networks": {name: network_entry(member) for name, member in registry.load_all("nets").items()},
+        "flows": {name: network_entry(member) for name, member in registry.load_all("flows").items()},
         "samplers": {name: sampler_entry(member) for name, member in registry.load_all("samplers").items()},
         "datasets": {name: member.entry() for name, member in registry.load_all("data").items()},
         "metrics": {

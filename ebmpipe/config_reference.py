@@ -121,6 +121,7 @@ def reference() -> str:
         config.RestorationConfig,
         config.NetworkConfig,
         config.KernelConfig,
+        config.FlowConfig,
         config.MethodConfig,
         config.OptimiserConfig,
     )
@@ -142,6 +143,9 @@ def reference() -> str:
     lines += ["## Settings of each network", ""]
     for name, network in registry.load_all("nets").items():
         lines += [f"### {name}", "", *table(network.Config), ""]
+    lines += ["## Settings of each flow", "", "What `architecture: {name: …, settings: {…}}` may say.", ""]
+    for name, flow in registry.load_all("flows").items():
+        lines += [f"### {name}", "", *table(flow.Config), ""]
     lines += ["## Settings of each sampler", "", "What `kernel: {name: …, settings: {…}}` may say.", ""]
     for name, kernel in registry.load_all("samplers").items():
         lines += [f"### {name}", "", *table(kernel.settings_model()), ""]

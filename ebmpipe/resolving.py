@@ -57,7 +57,7 @@ def imported(name: str, key: Key) -> dict[str, int]:
 
 
 class Resolver:
-    """A config against the catalogue: what it says of methods, kernels and networks, with every default filled in.
+    """A config against the catalogue: what it says of methods, kernels, networks and flows, with every default filled in.
 
     Args:
         config: the content of config.yaml, `filled`.
@@ -118,6 +118,23 @@ class Resolver:
 
         return [self._kernel({"kernel": kernel}, at(index))[0]["kernel"] for index, kernel in enumerate(given)]
 
+    def _flow(self, settings: Settings, at: Callable[[Key], Key], kind: str | None) -> tuple[Settings, dict[str, int]]:
+        """``settings`` with those of its flow complete, and the flow's revision.
+
+        Raises:
+            ConfigError: if there is no such flow, it does not take ``kind`` of data, or its settings are wrong.
+        """
+        flow, known = settings["architecture"], self.catalogue["flows"]
+        key = at(("architecture", "name"))
+        if ":" in flow["name"]:
+            return settings, imported(flow["name"], key)
+        entry: Settings = known[one_of(flow["name"], known, key)]
+        if kind is not None and kind not in entry["kinds"]:
+            raise ConfigError(f"{dotted(key)}: {flow['name']!r} takes {', '.join(entry['kinds'])}, not {kind}", key)
+        check(flow.get("settings", {}), entry["schema"], lambda inner: at(("architecture", "settings", *inner)))
+        complete = {"name": flow["name"], "settings": merged(entry["defaults"], flow.get("settings"))}
+        return settings | {"architecture": complete}, {f"flow:{flow['name']}": entry["revision"]}
+
     def _network(self, kind: str, dataset: str | None) -> tuple[Settings, dict[str, int]]:
         """The energy network of a data set, or of a kind of data, with every setting, and its revision."""
         layered = Layered()
@@ -141,11 +158,11 @@ class Resolver:
         return network | {"settings": settings}, {f"network:{network['name']}": entry["revision"]}
 
     def _check_member_layer(self, members: str, role: str, key: Key, below: Layered) -> None:
-        """Check what one layer says of its kernel or network; by itself, as what is laid over it may hide a mistake.
+        """Check what one layer says of its kernel, network or flow; by itself, as what is laid over it may hide a mistake.
 
         Args:
-            members: ``samplers`` or ``networks`` of the catalogue.
-            role: ``kernel`` or ``network``, the key that names the member.
+            members: ``samplers``, ``networks`` or ``flows`` of the catalogue.
+            role: ``kernel``, ``network`` or ``architecture``, the key that names the member.
             key: where the layer stands.
             below: what is laid below it, which may say of which member the settings are.
         """
@@ -226,6 +243,7 @@ class Resolver:
             if entry:
                 self._check_layer(place, entry["schema"])
                 self._check_member_layer("samplers", "kernel", place, layered)
+                self._check_member_layer("flows", "architecture", place, layered)
             layered.lay(self._said(place), place)
         if not entry:
             return layered.value, imported(self.method_of(label), ("methods", label, "method"))
@@ -233,4 +251,7 @@ class Resolver:
         if "kernel" in settings:
             settings, of_kernel = self._kernel(settings, layered.at, kind)
             revisions |= of_kernel
+        if "architecture" in settings:
+            settings, of_flow = self._flow(settings, layered.at, kind)
+            revisions |= of_flow
         return settings, revisions

@@ -35,6 +35,11 @@ def halvings(shape: tuple[int, ...]) -> int:
     return count
 
 
+def standard_levels(shape: tuple[int, ...]) -> int:
+    """Resolutions for images (channels, height, width) where their number is not given: at most three, of two pixels or more on a side."""
+    return sum(min(shape[1:]) >> halved >= 2 for halved in range(1, min(halvings(shape), LEVELS) + 1))
+
+
 class Level(nn.Module):
     """What happens at one resolution: squares of pixels become channels, then steps of actnorm, 1×1 convolution and coupling.
 
@@ -106,7 +111,7 @@ class Glow(Flow):
         super().__init__(shape, config)
         assert isinstance(config, GlowConfig)
         possible = halvings(shape)
-        count = min(possible, LEVELS) if config.levels is None else config.levels
+        count = standard_levels(shape) if config.levels is None else config.levels
         if not 1 <= count <= possible:
             raise ValueError(f"glow halves both sides {max(count, 1)} times, and those of images of shape {shape} halve {possible} times")
         levels: list[Level] = []

@@ -35,6 +35,10 @@ class FlowLaw(Law):
         """m + s g(z), (n, *event), of latent vectors (n, dimension)."""
         return self.flow.inverse(z) * self.std + self.mean
 
+    def initialise(self, x: Tensor) -> None:
+        """Let weights that begin where the data are do so, at examples ``x`` (n, *event)."""
+        self.flow.initialise((x - self.mean) / self.std)
+
     def forward(self, x: Tensor) -> Tensor:
         z, log_det = self.latent(x)
         return z.square().sum(1) / 2 - log_det + self.log_constant

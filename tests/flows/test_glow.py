@@ -6,7 +6,7 @@ from small_flows import flow_of, points, spec_of
 
 from ebmpipe.config import FlowConfig
 from ebmpipe.flows.base import build_flow
-from ebmpipe.flows.glow import Glow, GlowConfig, halvings
+from ebmpipe.flows.glow import Glow, GlowConfig, halvings, standard_levels
 from ebmpipe.flows.glow_steps import ActNorm, AffineCoupling, InvertibleConvolution, squeezed, unsqueezed
 
 
@@ -86,6 +86,12 @@ class TestLevels:
     @pytest.mark.parametrize(("shape", "expected"), [((1, 8, 8), 3), ((1, 28, 28), 2), ((3, 32, 32), 5), ((3, 6, 8), 1), ((1, 7, 7), 0)])
     def test_sides_halve_while_they_are_even(self, shape, expected):
         assert halvings(shape) == expected
+
+    @pytest.mark.parametrize(
+        ("shape", "expected"), [((1, 8, 8), 2), ((1, 28, 28), 2), ((3, 32, 32), 3), ((3, 128, 128), 3), ((1, 7, 7), 0)]
+    )
+    def test_there_are_up_to_three(self, shape, expected):
+        assert standard_levels(shape) == expected
 
     def test_half_of_the_channels_leaves_at_each_but_the_last(self):
         flow = Glow((3, 32, 32), GlowConfig(depth=1, width=4))

@@ -10,7 +10,9 @@ from ebmpipe import registry
 from ebmpipe.config import NetworkConfig
 from ebmpipe.derivatives import slope, slope_and_laplacian
 from ebmpipe.energies import BasedEnergy, GaussianLaw, Law, UniformLaw, UniformStates
-from ebmpipe.flows import FlowLaw, new_flow, new_quick_flow
+from ebmpipe.flows.base import build_flow
+from ebmpipe.flows.law import FlowLaw
+from ebmpipe.flows.standard import quick_flow, standard_flow
 from ebmpipe.learned_base import LearnedGaussian
 from ebmpipe.methods.noise_flow import CoveredLaw
 from ebmpipe.nets.base import HeadedNetwork, build_network
@@ -82,12 +84,12 @@ def test_network(name, kind, way, precision, gpu):
 
 def covered(spec):
     torch.manual_seed(1)
-    return CoveredLaw(FlowLaw(new_quick_flow(spec.dimension, 2, 16), spec), GaussianLaw.of(spec), 0.3)
+    return CoveredLaw(FlowLaw(build_flow(quick_flow(spec.dimension, 2, 16), spec), spec), GaussianLaw.of(spec), 0.3)
 
 
 def flow(spec):
     torch.manual_seed(1)
-    return FlowLaw(new_flow(spec.dimension), spec)
+    return FlowLaw(build_flow(standard_flow(spec.dimension), spec), spec)
 
 
 def learned(spec):
