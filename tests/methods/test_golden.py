@@ -5,6 +5,7 @@ When one of these fails on purpose, bump the `revision` of the class that change
 
 import pytest
 import torch
+from backbones import required_of
 
 from ebmpipe import registry
 from ebmpipe.batches import Batches
@@ -33,6 +34,7 @@ METHODS = {
     "minimum_probability_flow": (1, -0.001685712016, 0.2316461002, -0.1234008333, 0.180635278),
     "nce": (2, -0.04540886, 1.236858, -0.3188626, 22.48159),
     "ncsn": (1, 0.002709171, 0.1996883, 0.06188909, 3.666602),
+    "neural_transport": (1, -0.08325586243, 3.319157468, -2.229477029, 22.08124799),
     "pcd": (2, 0.007662173, 2.060512, -0.2625887, 24.83691),
     "pd_alpha": (1, 0.008851906391, 2.806534241, -0.2661593831, 21.52927931),
     "pd_beta": (1, 0.008851973089, 2.806537192, -0.2661526447, 21.52676432),
@@ -90,7 +92,8 @@ def values_of(name, data, **more):
     """Mean of E less the base's at test points, which the base would outweigh, and the sum of the absolute first moments of gradients."""
     # Defaults of a kind of data may change without a revision: they are part of the runs that start from them.
     config = registry.load("methods", name).Config.model_validate({"batch_size": 32} | METHOD_SETTINGS.get(name, {}) | more)
-    method = build(name, data.spec, config, 0, network=NetworkConfig(settings={"width": 16}), iterations=10)
+    required = required_of(name, data.spec)
+    method = build(name, data.spec, config, 0, network=NetworkConfig(settings={"width": 16}), iterations=10, required=required)
     generator = torch.Generator().manual_seed(0)
     batches = Batches(data, 32, 0, "cpu", method.classifies)
     for step in range(10):

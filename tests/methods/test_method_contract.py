@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from backbones import required_of
 
 from ebmpipe import registry
 from ebmpipe.batches import Batches
@@ -17,6 +18,7 @@ from ebmpipe.methods import NoEnergy, build
 from ebmpipe.methods.pd_galerkin import PDGalerkin
 from ebmpipe.noise_levels import NoisyEnergies
 from ebmpipe.optimisation import Diverged
+from ebmpipe.transport import Tilt
 
 SMALL = NetworkConfig(name="mlp", settings={"width": 16, "depth": 2})
 DATASETS = ["eight_gaussians", "digits", "ising"]
@@ -30,7 +32,7 @@ FLOWS = {
     "flow_contrastive+deceiving": {"flow": {"fit": 0.03}},
 }
 #: What a pass of a flow counts as in the budget is not what it is.
-COUNTED = {"flow": {"counts_as": 1}}
+COUNTED = {name: {"counts_as": 1} for name in ("flow", "neural_transport")}
 #: Methods whose base is learned along: plain chains, chains that are differentiated through, and walkers whose log Z is counted from it.
 BASES = {f"{name}+base": {"learned_base": True} for name in ("pcd", "improved_cd", "jarzynski")}
 
@@ -50,7 +52,8 @@ def made(name, data, seed=0, iterations=50, **settings):
         settings["cross_entropy"] = 1.0
     if data.spec.kind not in method.kinds:
         pytest.skip(f"{name} does not take {data.spec.kind}")
-    return build(name, data.spec, {"batch_size": 32} | settings, seed, network=SMALL, iterations=iterations)
+    required = required_of(name, data.spec)
+    return build(name, data.spec, {"batch_size": 32} | settings, seed, network=SMALL, iterations=iterations, required=required)
 
 
 def trained(method, data, first=0, last=3, generator=None):
@@ -96,13 +99,13 @@ def check_cost(method, data, monkeypatch):
 
         return watched
 
-    for energy in (BasedEnergy, NoisyEnergies):
+    for energy in (BasedEnergy, NoisyEnergies, Tilt):
         for hand in ("grad", "value_and_grad"):
             monkeypatch.setattr(energy, hand, once(getattr(energy, hand)))
     # Derivatives by forward mode, which autograd.grad does not see: of energies in their weights, of features along every coordinate.
     monkeypatch.setattr(EnergyChange, "along", once(EnergyChange.along))
     monkeypatch.setattr(PDGalerkin, "of_the_head", once(PDGalerkin.of_the_head, torch.numel))
-    energies = [(BasedEnergy, "forward"), (BasedEnergy, "with_logits"), (NoisyEnergies, "forward")]
+    energies = [(BasedEnergy, "forward"), (BasedEnergy, "with_logits"), (NoisyEnergies, "forward"), (Tilt, "forward")]
     # Elsewhere a flow is noise beside the energy; here it may be the energy.
     energies += [(FlowLaw, "forward")] if isinstance(method.live, FlowLaw) else []
     for energy, passes in energies:
@@ -111,6 +114,8 @@ def check_cost(method, data, monkeypatch):
         def watched(self, x, *level, plain=plain):
             if torch.is_grad_enabled():
                 seen.append(x)
+            elif isinstance(self, Tilt):  # a step of independence Metropolis
+                counted.append(len(x))
             return plain(self, x, *level)
 
         monkeypatch.setattr(energy, passes, watched)
@@ -170,7 +175,7 @@ class TestEveryMethod:
         if data.spec.kind not in registry.load("methods", name).kinds:
             pytest.skip(f"{name} does not take {data.spec.kind}")
         with pytest.raises(ValueError, match="no_such_setting"):
-            build(name, data.spec, {"no_such_setting": 1})
+            build(name, data.spec, {"no_such_setting": 1}, required=required_of(name, data.spec))
 
     def test_the_seed_decides(self, name, data):
         first, same, other = made(name, data, 1), made(name, data, 1), made(name, data, 2)

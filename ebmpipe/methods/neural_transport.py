@@ -1,0 +1,204 @@
+"""NT-EBM: an energy that tilts a flow, sampled in the flow's latent space."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ebmpipe import samplers
+from ebmpipe.config import KernelConfig, MethodConfig
+from ebmpipe.energies import Energy, Law, frozen
+from ebmpipe.flows.law import FlowLaw
+from ebmpipe.methods.base import CHUNK, ByKind, EnergyMethod, Reference, Samples, Setup, build_kernel
+from ebmpipe.methods.contrastive import told_of_contrast
+from ebmpipe.methods.persistence import Drawn, Persistence
+from ebmpipe.optimisation import Update
+from ebmpipe.transport import LatentEnergy, Tilt, TiltedFlow, independence
+
+#: How much an update changes log ε by, for each unit by which the acceptance misses its target.
+ADAPTATION = 0.05
+
+
+class NeuralTransportConfig(MethodConfig):
+    """Settings of `NeuralTransport`."""
+
+    batch_size: int = Field(128, ge=1, description="examples per update, and chains that it moves")
+    steps: int = Field(1, ge=1, description="steps of the kernel per update, in latent space")
+    kernel: KernelConfig = Field(
+        KernelConfig(name="hmc", settings={"step_size": 0.25, "leapfrog_steps": 3, "jitter": 0.2}),
+        description="the kernel that moves chains in latent space, where the flow's own law is standard normal",
+    )
+    acceptance: float | None = Field(
+        0.65, gt=0, lt=1, description="acceptance that the kernel's step size follows while training; null: the step size stays as given"
+    )
+    independence: int = Field(
+        2, ge=0, description="steps of independence Metropolis in each update, which propose the flow's samples, before those of the kernel"
+    )
+    chains: int | None = Field(
+        1024,
+        ge=1,
+        description="number of chains that persist, at least the batch size; null: each update begins its own at the flow's samples",
+    )
+    own_steps: int = Field(100, ge=1, description="steps of the own sampler's chains in latent space, from the flow's samples")
+    counts_as: int = Field(
+        1, ge=1, description="gradient evaluations that one through the flow counts as in the budget, as `counts_as` of `flow` has it"
+    )
+
+
+class NeuralTransport(EnergyMethod):
+    """Maximum likelihood of p ∝ exp(-f) q with q a flow that stays as it is, and chains in its latent space (Nijkamp et al. 2022).
+
+    With x = g(z) the law of z is exp(-f(g(z))) N(z; 0, I): a Gaussian, tilted by no more than f corrects the flow, which chains cross
+    where in data space they would be caught in modes. f is learned as any energy is, by the contrast of data and negatives g(z). Chains
+    persist, and besides those of the kernel they take steps to where the flow itself would have them.
+
+    The backbone is another run, of method `flow`, with its averaged weights. The own sampler is latent chains from z ~ N(0, I).
+    """
+
+    name = "neural_transport"
+    revision = 1
+    title = "NT-EBM"
+    references = (
+        Reference(
+            "E. Nijkamp, R. Gao, P. Sountsov, S. Vasudevan, B. Pang, S.-C. Zhu, Y. N. Wu",
+            "MCMC should mix: learning energy-based model with neural transport latent space MCMC",
+            2022,
+            "2006.06897",
+        ),
+    )
+    Config = NeuralTransportConfig
+    config: NeuralTransportConfig
+    requires = ("backbone",)
+    supports = frozenset({"space"})  # a flow reaches beyond every box
+    settings_by_kind: ClassVar[ByKind] = {"images": {"counts_as": 8, "independence": 1}}
+
+    log_step: Tensor
+
+    def __init__(self, setup: Setup) -> None:
+        law = getattr(setup.required["backbone"], "law", None)
+        if not isinstance(law, FlowLaw):
+            raise ValueError(f"{self.name} tilts a flow: let `requires: {{backbone: …}}` name a label of method `flow`")
+        super().__init__(setup)
+        config = self.config
+        if config.acceptance is not None and not self.kernel.adjusted:
+            raise ValueError(f"{self.kernel.name} accepts everything: leave its step size as it is by `acceptance: null`, or take hmc")
+        if config.chains is not None and config.chains < config.batch_size:
+            raise ValueError(f"{self.name} needs at least as many chains as the batch has examples: {config.chains} < {config.batch_size}")
+        # Not a module of this one: it is another run's, and does not change.
+        self._law = (law,)
+        self.register_buffer("log_step", torch.tensor(self.kernel.step_size).log())
+        self.persistence = None if config.chains is None else Persistence(self.fresh(config.chains, setup.generator))
+
+    @property
+    def law(self) -> FlowLaw:
+        """That of the flow."""
+        return self._law[0]
+
+    @property
+    def tilted(self) -> Law:
+        return self.law
+
+    def made(self, setup: Setup) -> nn.Module:
+        return Tilt(self.network(setup, setup.spec), setup.spec)
+
+    def modelled(self, energy: nn.Module) -> Energy:
+        return TiltedFlow(energy, self.law)
+
+    def as_update(self, loss: Tensor, energies: Tensor, x: Tensor, base: Tensor | None = None) -> Update:
+        # What is learned is f alone: a penalty has nothing to take off.
+        return super().as_update(loss, energies, x, torch.zeros_like(energies) if base is None else base)
+
+    @cached_property
+    def kernel(self) -> samplers.Kernel:
+        """What moves chains in latent space, with the step size that it is given."""
+        return build_kernel(self.config.kernel, self.config.steps, "vectors")
+
+    @property
+    def adapted(self) -> samplers.Kernel:
+        """The same with the step size that acceptances so far have led to."""
+        return self.kernel if self.config.acceptance is None else self.kernel.with_step_size(float(self.log_step.exp()))
+
+    @property
+    def temperature(self) -> float:
+        return self.kernel.temperature
+
+    @property
+    def gradient_evaluations_per_step(self) -> int:
+        """Steps of the kernel, f at the start of the independence steps and at each; then data and negatives once, in the weights."""
+        config = self.config
+        through = self.kernel.cost(config.steps) + (config.independence + 1 if config.independence else 0)
+        return config.batch_size * (through * config.counts_as + 2)
+
+    @property
+    def random_cost(self) -> bool:
+        return self.kernel.random_cost
+
+    def fresh(self, n: int, generator: torch.Generator) -> Tensor:
+        """``n`` latent vectors of the flow's own law."""
+        return torch.randn(n, self.law.flow.dimension, generator=generator, device=generator.device).to(self.log_step)
+
+    def moved(self, tilt: Energy, z: Tensor, steps: int, generator: torch.Generator) -> tuple[Tensor, samplers.Summary]:
+        """Chains from ``z`` (n, dimension) after ``steps`` steps of the kernel under ``tilt``."""
+        return samplers.run(self.adapted, LatentEnergy(tilt, self.law), z, steps, generator)
+
+    def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
+        config, n, report = self.config, len(batch), {}
+        drawn = None if self.persistence is None else self.persistence.draw(n, generator)
+        z = self.fresh(n, generator) if drawn is None else drawn.x
+        with frozen(self.live), torch.no_grad():
+            if config.independence:
+                z, accepted = independence(LatentEnergy(self.live, self.law), z, config.independence, generator)
+                report["independence_acceptance"] = accepted
+            z, summary = self.moved(self.live, z, config.steps, generator)
+            negatives = self.law.carried(z)
+        x = torch.cat([batch, negatives])
+        energies = self.live(x)
+        on_data, on_negatives = (part.mean() for part in energies.split(n))
+        report |= self.update(on_data - on_negatives, energies, x) | told_of_contrast(on_data, on_negatives, self.kernel, summary)
+        if self.random_cost:
+            beside = config.independence + 1 if config.independence else 0
+            report["gradient_evaluations"] = config.counts_as * (summary.gradient_evaluations + n * beside) + 2 * n
+        return report | self.kept(drawn, z, summary)
+
+    def kept(self, drawn: Drawn | None, z: Tensor, summary: samplers.Summary) -> dict[str, Any]:
+        """Write chains back, and follow the acceptance, once an update has been found good. Returns diagnostics."""
+        report: dict[str, Any] = {"step_size": self.log_step.exp()}
+        if self.config.acceptance is not None:
+            self.log_step += ADAPTATION * (summary.acceptance - self.config.acceptance)
+        if self.persistence is None or drawn is None:
+            return report
+        self.persistence.put_back(drawn, z, self.config.steps + self.config.independence)
+        return report | dict(self.persistence.diagnostics())
+
+    def chains(self) -> Samples | None:
+        if self.persistence is None:
+            return None
+        with torch.no_grad():
+            x = self.law.carried(self.persistence.positions)
+        steps = round(float(self.persistence.ages.double().mean()))
+        return Samples(x, "latent chains of training", sampler_steps=steps, notes={"kernel": self.config.kernel.model_dump(mode="json")})
+
+    def own_samples(self, n: int, generator: torch.Generator) -> Samples:
+        """``n`` samples by chains in latent space from the flow's samples, under the averaged weights."""
+        drawn, acceptance, evaluations = [], 0.0, 0
+        with frozen(self), torch.no_grad():
+            for first in range(0, n, CHUNK):
+                z = self.fresh(min(CHUNK, n - first), generator)
+                z, summary = self.moved(self.learner.average, z, self.config.own_steps, generator)
+                acceptance += summary.acceptance * len(z) / n
+                evaluations += summary.gradient_evaluations
+                drawn.append(self.law.carried(z))
+        x = torch.cat(drawn)
+        return Samples(
+            self.denoised(x),
+            "latent chains",
+            before=x if self.denoises else None,
+            acceptance=acceptance if self.kernel.adjusted else None,
+            sampler_steps=self.config.own_steps,
+            gradient_evaluations=evaluations + n * int(self.denoises),
+            notes={"kernel": self.config.kernel.model_dump(mode="json"), "step_size": self.adapted.step_size},
+        )
