@@ -99,7 +99,8 @@ def test_what_is_said_wholly_is_taken_as_it_is(monkeypatch):
 def test_by_hand_is_as_in_the_default_comparison(dataset, label):
     planned = PLAN.run_settings(Run(dataset, label, 0))
     said = PLAN.config["methods"][label]
-    given = {"dataset": dataset, "label": label, "method": PLAN.method_of(label), "settings": said.get("settings", {})}
+    given = {"dataset": dataset, "label": label, "method": PLAN.method_of(label)}
+    given |= {key: said.get(key, {}) for key in ("settings", "requires")}
     assert resolve(RunConfig.model_validate(completed(given))) == resolve(RunConfig.model_validate(planned))
 
 
