@@ -11,7 +11,7 @@ from ebmpipe.derivatives import to_first_order
 from ebmpipe.energies import GaussianLaw
 from ebmpipe.methods import build
 from ebmpipe.methods.noise_contrast import contrast
-from ebmpipe.methods.noise_flow import CoveredLaw, FlowConfig, NoiseFlow
+from ebmpipe.methods.noise_flow import CoveredLaw, NoiseFlow, NoiseFlowConfig
 from ebmpipe.spec import DataSpec
 
 SPEC = DataSpec("gaussian", "vectors", (1,), 0.0, 1.0, None, None, None, Path())
@@ -129,7 +129,7 @@ def test_where_noise_and_data_agree_nothing_moves():
 
 def test_a_covered_law_is_a_mixture():
     torch.manual_seed(0)
-    flow = NoiseFlow(SPEC, FlowConfig(cover=0.4, width=8), GaussianLaw.of(SPEC), "constant", 10).law.double()
+    flow = NoiseFlow(SPEC, NoiseFlowConfig(cover=0.4, width=8), GaussianLaw.of(SPEC), "constant", 10).law.double()
     x = torch.linspace(-3, 3, 7, dtype=torch.float64)[:, None].requires_grad_(True)
     mixed = 0.6 * (-flow.flow(x)).exp() + 0.4 * (-flow.gaussian(x)).exp()
     torch.testing.assert_close(flow(x), -mixed.log())
@@ -177,7 +177,7 @@ def test_an_update_moves_the_flow_along_the_whole_gradient():
 @pytest.mark.parametrize(("n", "cover"), [(1, 0.5), (4, 0.1), (25, 0.3), (8, 0.5)])
 def test_the_share_drawn_from_the_gaussian_is_that_of_the_density(n, cover):
     """In the mean over many draws, however few samples one has."""
-    law = CoveredLaw(NoiseFlow(SPEC, FlowConfig(width=8), GaussianLaw.of(SPEC), "constant", 10).law.flow, GaussianLaw.of(SPEC), cover)
+    law = CoveredLaw(NoiseFlow(SPEC, NoiseFlowConfig(width=8), GaussianLaw.of(SPEC), "constant", 10).law.flow, GaussianLaw.of(SPEC), cover)
     counts, generator = [], torch.Generator().manual_seed(0)
     law.gaussian.sample = lambda m, generator: counts.append(m) or torch.zeros(m, 1)
     for _ in range(400):
