@@ -62,7 +62,7 @@ class InvertibleConvolution(Step):
         self.log_scale = nn.Parameter(upper.diagonal().abs().log())
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        """P's and L's product would hide that both are triangular but for the order: L and U + diag(±exp(s)), (channels, channels)."""
+        """L and U + diag(±exp(s)), (channels, channels) each: triangular, as determinant and inverse are read off them."""
         unit = torch.eye(len(self.sign), dtype=self.sign.dtype, device=self.sign.device)
         return self.lower.tril(-1) + unit, self.upper.triu(1) + (self.sign * self.log_scale.exp()).diag()
 
