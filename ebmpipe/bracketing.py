@@ -10,7 +10,6 @@ import torch
 
 from ebmpipe.config import PartitionConfig
 from ebmpipe.energies import Law, frozen, gradient
-from ebmpipe.flow_base import NoFlow
 from ebmpipe.metrics.base import NotAvailable
 from ebmpipe.partition.bracket import Bracket, bracket
 from ebmpipe.scored import Scored
@@ -54,6 +53,9 @@ def probabilities_of(scored: Scored, device: str) -> Callable[[np.ndarray], np.n
 def bracketed(scored: Scored, flow: Callable[[], Law], config: PartitionConfig, device: str) -> Callable[[], Bracket] | None:
     """What estimates log Z by annealing when it is called; None without an energy, or of one that declares no base and is improper.
 
+    An energy that tilts a flow is annealed to in the flow's latent space, unless ``config`` asks for the flow fitted to the data: the laws
+    on the way are the same, and nearly Gaussian there.
+
     Args:
         scored: energy, its base, and samples, among which those of its law are where the way back starts.
         flow: loads the flow fitted to the data; called where ``config`` has annealing begin at one.
@@ -67,17 +69,22 @@ def bracketed(scored: Scored, flow: Callable[[], Law], config: PartitionConfig, 
     source = next((name for name in STARTS if name in scored.samples), None)
     starts = None if source is None else torch.from_numpy(scored.samples[source]).float().to(device)
 
-    def estimate() -> Bracket:
+    def in_data_space(generator: torch.Generator) -> Bracket:
         bases: dict[str, Law] = {} if config.base == "flow" else {own: base}
         if config.base != "own":
-            try:
-                bases["a flow fitted to the data"] = flow().to(device)
-            except NoFlow as reason:
-                raise NotAvailable(reason) from reason
+            bases["a flow fitted to the data"] = flow().to(device)
+        return bracket(bases, energy, starts, config, generator, scored.exact)
+
+    def in_latent_space(generator: torch.Generator) -> Bracket:
+        assert scored.latent is not None and scored.latent_samples is not None
+        drawn = scored.latent_samples(config.repeats * config.chains, generator)
+        return bracket({"the flow that it tilts, in its latent space": scored.latent.base}, scored.latent, drawn, config, generator)
+
+    def estimate() -> Bracket:
         generator = torch_generator(scored.seed, "evaluation", "annealing", device=device)
         with frozen(scored.module) if scored.module else nullcontext():
             try:
-                return bracket(bases, energy, starts, config, generator, scored.exact)
+                return (in_data_space if scored.latent is None or config.base == "flow" else in_latent_space)(generator)
             except ValueError as reason:
                 raise NotAvailable(reason) from reason
 

@@ -156,8 +156,13 @@ class LongRunConfig(Model):
             KernelConfig(name="hmc", settings={"step_size": 0.3, "leapfrog_steps": 3, "jitter": 0.5}),
         ],
         min_length=1,
-        description="exact kernels, each adapted to each energy from the step size given; bare metric ids and the frames are of the first, "
-        "the others are `metric@name`",
+        description="kernels, each with a step size found for each energy from the one given; bare metric ids and the frames are of the "
+        "first, the others are `metric@name`",
+    )
+    latent_kernels: list[KernelConfig] = Field(
+        [KernelConfig(name="hmc", settings={"step_size": 0.3, "leapfrog_steps": 3, "jitter": 0.5})],
+        description="kernels that move further chains in latent space, where the energy tilts a flow, and are judged in data space; "
+        "their ids are `metric@latent_name`",
     )
     chains: int = Field(128, ge=4, description="chains of each kernel")
     steps: int = Field(
@@ -167,13 +172,19 @@ class LongRunConfig(Model):
         "L-th of them",
     )
     adaptation_steps: int = Field(
-        300, ge=1, description="steps of dual averaging of each kernel's step size, on chains of their own that start likewise"
+        300, ge=1, description="steps that each kernel's step size is found in, on chains of their own that start likewise"
+    )
+    adaptation: Literal["acceptance", "ess"] = Field(
+        "acceptance",
+        description="what the step size is to come to: the acceptance that suits the kernel, by dual averaging; or the largest bulk "
+        "effective sample size, of step sizes a factor of 2 apart that are tried for as many steps each. Kernels that accept everything, "
+        "as ula does, have the latter",
     )
     dispersion: float = Field(
         2.0,
         ge=1,
         description="standard deviation of the starts in units of the Gaussian base's, which is itself 1.5 of the data's, and 1 where one "
-        "is learned; on a box starts are uniform",
+        "is learned, and of the latent Gaussian; on a box starts are uniform",
     )
     warm_up: float = Field(0.5, ge=0, lt=1, description="share of every chain that mixing is not judged by")
     draws: int = Field(1000, ge=8, description="most draws of each chain that mixing is judged by, evenly spaced over the rest")
@@ -197,7 +208,8 @@ class PartitionConfig(Model):
     base: Literal["own", "flow", "shortest"] = Field(
         "own",
         description="where annealing begins: at the law that the energy tilts (Gaussian, or uniform on a box), at a flow fitted to the "
-        "data, or at that of both from which a pilot finds the shorter path",
+        "data, or at that of both from which a pilot finds the shorter path; what tilts a flow of its own is annealed to in that flow's "
+        "latent space unless this is `flow`",
     )
     base_noise: float = Field(0.0, ge=0, description="standard deviation of Gaussian noise on the data that the flow is fitted to")
     kernel: Literal["hmc", "mala"] = Field("hmc", description="the transitions between levels")

@@ -14,23 +14,22 @@ import torch
 from ebmpipe.checkpoint import Checkpoint, checkpoint_key, latest, remove_checkpoints
 from ebmpipe.config import LongRunConfig, SamplingConfig
 from ebmpipe.data.prepared import Prepared
-from ebmpipe.energies import Energy, frozen
+from ebmpipe.energies import Energy, Law, frozen
 from ebmpipe.files import CorruptFile
 from ebmpipe.interruption import Interrupted, Overdue, StopSignals
 from ebmpipe.loading import load_run
 from ebmpipe.methods.base import Method, NoEnergy
-from ebmpipe.mixing.chains import Timetable, Walk, build_kernels, energy_stops
+from ebmpipe.mixing.chains import Course, Timetable, Walk, courses_of, energy_stops
 from ebmpipe.mixing.diagnostics import diagnose
 from ebmpipe.mixing.indicators import Indicator, indicator_of
 from ebmpipe.mixing.record import FILE, KernelRun, LongRun
 from ebmpipe.progress import Progress
 from ebmpipe.provenance import Stopwatch, choose_device, device_name
 from ebmpipe.runs import RunFolder
-from ebmpipe.samplers.base import Kernel
 from ebmpipe.seeding import torch_generator
 
 #: Bumped when the numerics of this stage change.
-LONG_RUN_REVISION = 1
+LONG_RUN_REVISION = 2
 #: Seconds between checkpoints.
 CHECKPOINT_PERIOD = 30.0
 #: Where they lie in the run's folder; training clears away its own.
@@ -44,9 +43,9 @@ class Journey:
     """A long run under way: the energy, what is known of the kernels that are done, and where checkpoints go.
 
     Attributes:
-        method, energy: what is run.
+        method: what is run.
         config: how.
-        kernels: unadapted, the primary one first.
+        courses: the kernels, the primary one first.
         indicator: what tells modes apart.
         seed: of the run.
         device: where.
@@ -57,9 +56,8 @@ class Journey:
     """
 
     method: Method
-    energy: Energy
     config: LongRunConfig
-    kernels: list[Kernel]
+    courses: list[Course]
     indicator: Indicator | None
     seed: int
     device: str
@@ -90,19 +88,22 @@ class Journey:
         generator.set_state(saved.generator)
         if saved.extra["walk"] is None:
             return None
-        kernel = self.kernels[len(self.done)]
+        kernel = self.courses[len(self.done)].kernel
         own = {key.removeprefix("walk/"): value for key, value in saved.model.items() if key.startswith("walk/")}
         return Walk.resumed(kernel, Timetable.of(self.config, kernel), own, saved.extra["walk"], self.device)
 
     @property
     def length(self) -> int:
         """Gradient evaluations of a chain of every kernel together."""
-        return sum(Timetable.of(self.config, kernel).steps * kernel.gradients_per_step for kernel in self.kernels)
+        return sum(map(self.length_of, self.courses))
+
+    def length_of(self, course: Course) -> int:
+        """Those of one kernel."""
+        return Timetable.of(self.config, course.kernel).steps * course.kernel.gradients_per_step
 
     def behind(self, walk: Walk | None) -> int:
         """How many of them are done."""
-        names = list(self.done)
-        whole = sum(Timetable.of(self.config, k).steps * k.gradients_per_step for k in self.kernels if k.name in names)
+        whole = sum(self.length_of(course) for course in self.courses if course.name in self.done)
         return whole + (0 if walk is None else walk.step * walk.kernel.gradients_per_step)
 
     def run(self, title: str) -> None:
@@ -112,29 +113,30 @@ class Journey:
             Interrupted: on SIGTERM or SIGINT, after a checkpoint.
         """
         saved, walk = latest(self.path), None
-        generator = torch_generator(self.seed, "sampling", "long_run", self.kernels[0].name, device=self.device)
+        generator = torch_generator(self.seed, "sampling", "long_run", self.courses[0].name, device=self.device)
         if saved is not None:
             walk = self.restore(saved, generator)
         with Progress(title, self.length, self.behind(walk)) as progress, StopSignals() as signals, frozen(self.method):
             try:
-                for kernel in self.kernels[len(self.done) :]:
+                for course in self.courses[len(self.done) :]:
+                    energy, base = space_of(self.method, course)
                     if walk is None:
-                        generator = torch_generator(self.seed, "sampling", "long_run", kernel.name, device=self.device)
-                        walk = Walk.begin(kernel, self.energy, self.method.base, self.config, generator)
+                        generator = torch_generator(self.seed, "sampling", "long_run", course.name, device=self.device)
+                        walk = Walk.begin(course.kernel, energy, base, self.config, generator)
                     # Finding a step size, and judging the kernel before, are no steps of these chains.
                     progress.skip()
                     while not walk.done:
-                        self.save_if_due(walk, generator, signals)
-                        steps = walk.advance(self.energy, generator, self.config.energy_bound)
+                        self.save_if_due(course, walk, generator, signals)
+                        steps = walk.advance(energy, generator, self.config.energy_bound)
                         mean = float(walk.energies[-1].mean()) if walk.energies else 0.0
-                        progress.advance({"energy": mean}, steps * kernel.gradients_per_step)
-                    self.save_if_due(walk, generator, signals, due=True)
-                    self.finish(walk, title)
+                        progress.advance({"energy": mean}, steps * course.kernel.gradients_per_step)
+                    self.save_if_due(course, walk, generator, signals, due=True)
+                    self.finish(course, walk, title)
                     walk = None
             except Overdue:
                 raise stopped(title, signals.asked or 0) from None
 
-    def save_if_due(self, walk: Walk, generator: torch.Generator, signals: StopSignals, due: bool = False) -> None:
+    def save_if_due(self, course: Course, walk: Walk, generator: torch.Generator, signals: StopSignals, due: bool = False) -> None:
         """Write a checkpoint when it is time, and when asked to stop. What is asked while chains move waits for their next stop; if that
         takes too long, what was written last is gone back to."""
         if due or signals.asked or time.monotonic() - self.saved_at > self.period:
@@ -142,27 +144,46 @@ class Journey:
             self.checkpoint(walk, generator.get_state()).save(self.path)
             self.saved_at = time.monotonic()
         if signals.asked:
-            raise stopped(f"{walk.kernel.name} at step {walk.step:,}", signals.asked)
+            raise stopped(f"{course.name} at step {walk.step:,}", signals.asked)
 
-    def finish(self, walk: Walk, title: str) -> None:
+    def carried(self, course: Course, kept: list[torch.Tensor]) -> torch.Tensor:
+        """Positions of ``kept``, one or more of (chains, …), in data space: (len(kept), chains, *event) on the CPU."""
+        latent = self.method.latent_energy() if course.latent else None
+        if latent is None:
+            return torch.stack(kept)
+        moved = [latent.carried(part.to(self.device)).float().cpu() for z in kept for part in z.split(CHUNK)]
+        return torch.cat(moved).view(len(kept), -1, *self.method.spec.shape)
+
+    def finish(self, course: Course, walk: Walk, title: str) -> None:
         """Judge the draws of a kernel that is done, and let go of them."""
         primary = not self.done
-        if primary:
+        found = self.judged(course, walk, title)
+        if primary or course.latent:
             chosen = [place for place, stop in enumerate(energy_stops(walk)) if stop in walk.table.frames]
             shape = (0, self.config.chains)
-            self.frames = (
-                torch.stack(walk.frames).numpy() if walk.frames else np.empty((*shape, *self.method.spec.shape), np.float32),
+            frames = (
+                self.carried(course, walk.frames).numpy() if walk.frames else np.empty((*shape, *self.method.spec.shape), np.float32),
                 torch.stack([walk.energies[place] for place in chosen]).numpy() if chosen else np.empty(shape, np.float32),
             )
-        self.done[walk.kernel.name] = self.judged(walk, title)
+            if primary:
+                self.frames = frames
+            else:
+                found = KernelRun(found.about, {**found.arrays, "frames": self.jumped(frames[0]), "frame_steps": frame_steps(walk)})
+        self.done[course.name] = found
 
-    def judged(self, walk: Walk, title: str) -> KernelRun:
+    def jumped(self, frames: np.ndarray) -> np.ndarray:
+        """Frames (frames, chains, *event) after the denoising jump, if there is one."""
+        after = [self.method.denoised(torch.from_numpy(part).to(self.device)).cpu().numpy() for part in frames]
+        return np.stack(after) if after else frames
+
+    def judged(self, course: Course, walk: Walk, title: str) -> KernelRun:
         """The record of a kernel's chains."""
         kernel, table = walk.kernel, walk.table
         chains = self.config.chains
         about: dict[str, Any] = {
-            "name": kernel.name,
-            "settings": next(one.settings for one in self.config.kernels if one.name == kernel.name),
+            "name": course.name,
+            "settings": dict(course.settings),
+            "latent": course.latent,
             "step_size": kernel.step_size,
             "acceptance": walk.acceptance / walk.step if walk.step else 0.0,
             "chains": chains,
@@ -181,7 +202,7 @@ class Journey:
         }
         if walk.lost is not None:
             return KernelRun(about, arrays)
-        draws = torch.stack(walk.draws, dim=1).numpy()
+        draws = self.carried(course, walk.draws).transpose(0, 1).contiguous().numpy()
         stops = {stop: place for place, stop in enumerate(energy_stops(walk))}
         drawn = [stops[step] for step in range(table.warm_up + table.stride, table.steps + 1, table.stride)]
         labels, count = None, 0
@@ -192,7 +213,7 @@ class Journey:
             about["gradient_evaluations"] += self.indicator.gradients * len(flat)
             arrays["labels"] = labels
         flat = draws.reshape(*draws.shape[:2], -1)
-        with Progress(f"{title}, judging {kernel.name}", flat.shape[2] + 1 + (0 if labels is None else count + 1)) as progress:
+        with Progress(f"{title}, judging {course.name}", flat.shape[2] + 1 + (0 if labels is None else count + 1)) as progress:
             found = diagnose(flat, arrays["energy"][drawn].T, labels, count, progress.advance)
         about["slowest"] = found.slowest
         arrays |= {"rhat": found.rhat, "ess": found.ess, "ess_tail": found.ess_tail}
@@ -203,12 +224,11 @@ class Journey:
         """What the file holds when all is done."""
         assert self.frames is not None
         raw, energies = self.frames
-        jumped = [self.method.denoised(torch.from_numpy(part).to(self.device)).cpu().numpy() for part in raw]
-        steps = Timetable.of(self.config, self.kernels[0]).frames[: len(raw)]
+        steps = Timetable.of(self.config, self.courses[0].kernel).frames[: len(raw)]
         return LongRun(
             self.done,
             np.array(steps, dtype=np.int64),
-            np.stack(jumped) if jumped else raw,
+            self.jumped(raw),
             energies,
             0 if self.indicator is None else self.indicator.count,
             "" if self.indicator is None else self.indicator.told_by,
@@ -222,13 +242,27 @@ def stopped(where: str, number: int) -> Interrupted:
     return Interrupted(128 + number)
 
 
-def has_energy(method: Method, device: str) -> str | None:
-    """None if a method has an energy, else why not."""
+def frame_steps(walk: Walk) -> np.ndarray:
+    """The steps of a walk's frames, (frames,)."""
+    return np.array(walk.table.frames[: len(walk.frames)], dtype=np.int64)
+
+
+def space_of(method: Method, course: Course) -> tuple[Energy, Law]:
+    """The energy that a course's chains move under, and the law whose widening they start from."""
+    latent = method.latent_energy() if course.latent else None
+    return (method.energy_function(), method.base) if latent is None else (latent, latent.base)
+
+
+def run_on(method: Method, courses: list[Course], device: str) -> tuple[list[Course], str | None]:
+    """Those of ``courses`` that a method can be run on, and if there are none, why."""
+    reason, in_data_space = None, True
     try:
         method.energy(torch.full((1, *method.spec.shape), method.spec.mean, device=device))
-    except NoEnergy as reason:
-        return f"the run has no energy: {reason}"
-    return None
+    except NoEnergy as missing:
+        reason, in_data_space = f"the run has no energy: {missing}", False
+    in_latent_space = method.latent_energy() is not None
+    found = [course for course in courses if (in_latent_space if course.latent else in_data_space)]
+    return found, None if found else reason
 
 
 @torch.no_grad()
@@ -258,18 +292,18 @@ def long_run(
         ValueError: if a kernel cannot be used.
         CorruptFile: if the model was trained anew in the meantime.
     """
-    device, kernels = choose_device(device), build_kernels(config)
+    device, courses = choose_device(device), courses_of(config)
     with folder.locked("long_run"):
         stopwatch, model = Stopwatch(device), folder.ledger["files"].get("model.safetensors")
         settings = config.model_dump(mode="json")
         reason, path = folder.training_divergence, None
         if reason is None:
             data = Prepared(data_folder)
-            for kernel in kernels:
-                if data.spec.kind not in kernel.kinds:
-                    raise ValueError(f"long runs are of chains whose step size adapts, and {kernel.name} does not take {data.spec.kind}")
+            for course in courses:
+                if not course.latent and data.spec.kind not in course.kernel.kinds:
+                    raise ValueError(f"long runs are of chains whose step size adapts, and {course.name} does not take {data.spec.kind}")
             method = load_run(folder, data, device)
-            reason = has_energy(method, device)
+            courses, reason = run_on(method, courses, device)
         if reason is None:
             method.sampling = SamplingConfig(denoise=config.denoise)
             indicator = indicator_of(data.spec, config.classifier, features, method.denoised, method.denoises, device)
@@ -277,7 +311,7 @@ def long_run(
             made_from = {"model": str(model), "data": data.card["data_sha256"]}
             path = folder / f"{CHECKPOINTS}/{checkpoint_key(settings | {'revision': LONG_RUN_REVISION}, made_from, machine)}.safetensors"
             seed, title = folder.config.seed, "/".join(folder.path.parts[-3:])
-            journey = Journey(method, method.energy_function(), config, kernels, indicator, seed, device, path, checkpoint_period)
+            journey = Journey(method, config, courses, indicator, seed, device, path, checkpoint_period)
             journey.run(f"long run of {title}")
             record = journey.record()
         else:

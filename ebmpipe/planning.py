@@ -399,7 +399,7 @@ class Plan(Resolver):
         if stage == "sampling":
             settings, _ = self._kernel(settings, layered.at, kind)
         if stage == "long_run":
-            settings = settings | {"kernels": self._kernels(settings["kernels"], layered.at(("kernels",)))}
+            settings = settings | {key: self._kernels(settings[key], layered.at((key,))) for key in ("kernels", "latent_kernels")}
         for members in ("metrics", "features"):
             for index, name in enumerate(settings.get(members) or ()):
                 key = layered.at((members,))
@@ -436,7 +436,8 @@ class Plan(Resolver):
 
     def long_run_revisions(self, dataset: str) -> dict[str, int]:
         """Revisions that the long-run stage uses."""
-        names = [kernel["name"] for kernel in self.long_run_settings(dataset)["kernels"]]
+        settings = self.long_run_settings(dataset)
+        names = [kernel["name"] for kernel in (*settings["kernels"], *settings["latent_kernels"])]
         return {"long_run": self.catalogue["long_run_revision"]} | {
             f"sampler:{name}": self.catalogue["samplers"][name]["revision"] for name in names
         }

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ebmpipe.energies import Energy, Law
 from ebmpipe.methods.base import Method, NoEnergy
+from ebmpipe.transport import LatentEnergy
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Scored:
         noise_level: σ of the Gaussian noise in the data that E models; 0 if it models the data themselves.
         smooth: adds the noise that E allows for to examples (n, *event); None if it allows for none.
         log_partition: log Z of E in nats as training estimated it, and its standard error.
+        latent: the law of E in the latent space of what it tilts; None if it has none.
+        latent_samples: count and stream of randomness -> as many samples of that law, (n, dimension).
         class_probabilities: p(y | x), (n, *event) -> (n, classes) float64; None if there is no classifier.
         seed: root of the metrics' randomness.
     """
@@ -40,6 +43,8 @@ class Scored:
     noise_level: float = 0.0
     smooth: Callable[[Tensor, torch.Generator], Tensor] | None = None
     log_partition: tuple[float, float] | None = None
+    latent: LatentEnergy | None = None
+    latent_samples: Callable[[int, torch.Generator], Tensor] | None = None
     class_probabilities: Callable[[Tensor], Tensor] | None = None
     seed: int = 0
 
@@ -52,7 +57,13 @@ class Scored:
             method.energy(torch.full((1, *method.spec.shape), method.spec.mean, device=device))
         except NoEnergy:
             energy = None
-        sigma = method.noise_level
+        sigma, latent = method.noise_level, method.latent_energy()
+
+        def latent_samples(n: int, generator: torch.Generator) -> Tensor:
+            drawn = method.latent_samples(n, generator)
+            assert drawn is not None
+            return drawn.x
+
         return cls(
             samples,
             source,
@@ -63,6 +74,8 @@ class Scored:
             noise_level=sigma,
             smooth=(lambda x, generator: method.smoothed(x, sigma, generator)) if sigma else None,
             log_partition=method.log_partition(),
+            latent=latent,
+            latent_samples=latent_samples if latent else None,
             class_probabilities=method.class_probabilities if method.classifies else None,
             seed=seed,
         )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from ebmpipe.energies import Energy, gradient, value_and_gradient
+from ebmpipe.energies import Energy, GaussianLaw, gradient, value_and_gradient
 from ebmpipe.flows.law import FlowLaw
 from ebmpipe.spec import DataSpec
 
@@ -80,10 +78,15 @@ class LatentEnergy:
 
     def __init__(self, tilt: Energy, law: FlowLaw) -> None:
         self.tilt, self.law = tilt, law
-        self.log_constant = law.flow.dimension * math.log(2 * math.pi) / 2
+        #: N(0, I) of z, the flow's own, which the tilt tilts.
+        self.base = GaussianLaw((law.flow.dimension,), 0.0, 1.0)
+
+    def carried(self, z: Tensor) -> Tensor:
+        """x(z), (n, *event), of latent vectors (n, dimension)."""
+        return self.law.carried(z)
 
     def __call__(self, z: Tensor) -> Tensor:
-        value: Tensor = self.tilt(self.law.carried(z)) + z.square().sum(1) / 2 + self.log_constant
+        value: Tensor = self.tilt(self.carried(z)) + self.base(z)
         return value
 
     def grad(self, z: Tensor) -> Tensor:
@@ -94,11 +97,11 @@ class LatentEnergy:
         """Both. ∇f is taken in data space, by hand where f offers it, and pulled back through the flow alone."""
         with torch.enable_grad():
             z = z.detach().requires_grad_(True)
-            x = self.law.carried(z)
+            x = self.carried(z)
             value, slope = value_and_gradient(self.tilt, x.detach())
             (pulled,) = torch.autograd.grad(x, z, slope)
         z = z.detach()
-        return value + z.square().sum(1) / 2 + self.log_constant, pulled + z
+        return value + self.base(z), pulled + z
 
 
 @torch.no_grad()
@@ -117,12 +120,12 @@ def independence(energy: LatentEnergy, z: Tensor, steps: int, generator: torch.G
     Returns:
         Where they are then, and the mean acceptance.
     """
-    f = energy.tilt(energy.law.carried(z))
+    f = energy.tilt(energy.carried(z))
     acceptance = 0.0
     for _ in range(steps):
         proposal = torch.randn(z.shape, generator=generator, device=z.device).to(z)
         u = torch.rand(len(z), generator=generator, device=z.device).to(z)
-        f_new = energy.tilt(energy.law.carried(proposal))
+        f_new = energy.tilt(energy.carried(proposal))
         # What is not finite is not entered, and left at once.
         log_ratio = torch.where(f.isfinite(), f - f_new, 0.0).clamp(max=0)
         accept_prob = torch.where(f_new.isfinite(), log_ratio.exp(), 0.0)

@@ -67,7 +67,7 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
     from ebmpipe.data.base import DataSet, KnownLaw
     from ebmpipe.loading import resolve
     from ebmpipe.methods.base import Method, NoEnergy, build, build_sampling_kernel
-    from ebmpipe.mixing.chains import build_kernels
+    from ebmpipe.mixing.chains import courses_of
     from ebmpipe.spec import DataSpec
 
     raw = Path(plan.raw_data) if plan.raw_data else None
@@ -109,7 +109,7 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
             raise ConfigError(f"datasets.{dataset}.sampling.kernel: {in_words(error)}", ("datasets", dataset)) from error
         try:
             if plan.runs_long(dataset):
-                build_kernels(LongRunConfig.model_validate(plan.long_run_settings(dataset)))
+                courses_of(LongRunConfig.model_validate(plan.long_run_settings(dataset)))
         except ValueError as error:
             raise ConfigError(f"datasets.{dataset}.long_run: {in_words(error)}", ("datasets", dataset)) from error
         for name in plan.evaluation_settings(dataset)["metrics"] or ():

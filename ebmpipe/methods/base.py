@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ from ebmpipe.samplers.adaptation import adapt, check_adaptable
 from ebmpipe.samplers.base import check_reaches_target
 from ebmpipe.seeding import derive
 from ebmpipe.spec import DataSpec, Kind
+
+if TYPE_CHECKING:
+    from ebmpipe.transport import LatentEnergy
 
 #: Chains that move together when sampling: their activations still fit the cache.
 CHUNK = 1024
@@ -313,6 +316,14 @@ class Method(nn.Module, ABC):
         They are the source ``own``, beside those of `sample`, by which all methods are compared. Like those, they end with the denoising
         jump, the positions before it being in `Samples.before`.
         """
+        return None
+
+    def latent_energy(self) -> LatentEnergy | None:
+        """The law of `energy` in the latent space of what it tilts, averaged weights; None if it has no such space."""
+        return None
+
+    def latent_samples(self, n: int, generator: torch.Generator) -> Samples | None:
+        """``n`` samples of `latent_energy` by the method's own sampler, (n, dimension); None without a latent space."""
         return None
 
     @property

@@ -16,6 +16,10 @@ from ebmpipe.methods.noise_contrast import NormalisedEnergy, accuracy, contrast
 from ebmpipe.methods.noise_flow import NoiseFlow, NoiseFlowConfig
 from ebmpipe.optimisation import Update, apply_all
 
+FLOW_CONTRASTIVE = Reference(
+    "R. Gao, E. Nijkamp, D. P. Kingma, Z. Xu, A. M. Dai, Y. N. Wu", "Flow contrastive estimation of energy-based models", 2020, "1912.00589"
+)
+
 
 class FlowContrastiveConfig(MethodConfig):
     """Settings of `FlowContrastive`."""
@@ -36,12 +40,7 @@ class FlowContrastive(EnergyMethod):
     revision = 1
     title = "Flow contrastive estimation"
     references = (
-        Reference(
-            "R. Gao, E. Nijkamp, D. P. Kingma, Z. Xu, A. M. Dai, Y. N. Wu",
-            "Flow contrastive estimation of energy-based models",
-            2020,
-            "1912.00589",
-        ),
+        FLOW_CONTRASTIVE,
         Reference("Y. Song, D. P. Kingma", "How to train your energy-based models", 2021, "2101.03288"),
     )
     Config = FlowContrastiveConfig

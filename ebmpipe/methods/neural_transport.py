@@ -1,4 +1,4 @@
-"""NT-EBM: an energy that tilts a flow, sampled in the flow's latent space."""
+"""NT-EBM: an energy that tilts a flow, taught by chains in the flow's latent space."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from ebmpipe import samplers
-from ebmpipe.config import KernelConfig, MethodConfig
-from ebmpipe.energies import Energy, Law, frozen
-from ebmpipe.flows.law import FlowLaw
-from ebmpipe.methods.base import CHUNK, ByKind, EnergyMethod, Reference, Samples, Setup, build_kernel
+from ebmpipe.config import KernelConfig, SamplingConfig
+from ebmpipe.energies import Energy, frozen
+from ebmpipe.methods.base import ByKind, Reference, Samples, Setup, build_kernel
 from ebmpipe.methods.contrastive import told_of_contrast
 from ebmpipe.methods.persistence import Drawn, Persistence
-from ebmpipe.optimisation import Update
-from ebmpipe.transport import LatentEnergy, Tilt, TiltedFlow, independence
+from ebmpipe.methods.tilting import Tilting, TiltingConfig
+from ebmpipe.transport import LatentEnergy, independence
 
 #: How much an update changes log ε by, for each unit by which the acceptance misses its target.
 ADAPTATION = 0.05
 
+NT_EBM = Reference(
+    "E. Nijkamp, R. Gao, P. Sountsov, S. Vasudevan, B. Pang, S.-C. Zhu, Y. N. Wu",
+    "MCMC should mix: learning energy-based model with neural transport latent space MCMC",
+    2022,
+    "2006.06897",
+)
 
-class NeuralTransportConfig(MethodConfig):
+
+class NeuralTransportConfig(TiltingConfig):
     """Settings of `NeuralTransport`."""
 
-    batch_size: int = Field(128, ge=1, description="examples per update, and chains that it moves")
     steps: int = Field(1, ge=1, description="steps of the kernel per update, in latent space")
-    kernel: KernelConfig = Field(
-        KernelConfig(name="hmc", settings={"step_size": 0.25, "leapfrog_steps": 3, "jitter": 0.2}),
-        description="the kernel that moves chains in latent space, where the flow's own law is standard normal",
-    )
     acceptance: float | None = Field(
         0.65, gt=0, lt=1, description="acceptance that the kernel's step size follows while training; null: the step size stays as given"
     )
@@ -43,78 +44,42 @@ class NeuralTransportConfig(MethodConfig):
         ge=1,
         description="number of chains that persist, at least the batch size; null: each update begins its own at the flow's samples",
     )
-    own_steps: int = Field(100, ge=1, description="steps of the own sampler's chains in latent space, from the flow's samples")
     counts_as: int = Field(
         1, ge=1, description="gradient evaluations that one through the flow counts as in the budget, as `counts_as` of `flow` has it"
     )
 
 
-class NeuralTransport(EnergyMethod):
+class NeuralTransport(Tilting):
     """Maximum likelihood of p ∝ exp(-f) q with q a flow that stays as it is, and chains in its latent space (Nijkamp et al. 2022).
 
     With x = g(z) the law of z is exp(-f(g(z))) N(z; 0, I): a Gaussian, tilted by no more than f corrects the flow, which chains cross
     where in data space they would be caught in modes. f is learned as any energy is, by the contrast of data and negatives g(z). Chains
-    persist, and besides those of the kernel they take steps to where the flow itself would have them.
-
-    The backbone is another run, of method `flow`, with its averaged weights. The own sampler is latent chains from z ~ N(0, I).
+    persist, and besides those of the kernel they take steps to where the flow itself would have them. The own sampler's step size is the
+    one that training came to.
     """
 
     name = "neural_transport"
-    revision = 1
+    revision = 2
     title = "NT-EBM"
-    references = (
-        Reference(
-            "E. Nijkamp, R. Gao, P. Sountsov, S. Vasudevan, B. Pang, S.-C. Zhu, Y. N. Wu",
-            "MCMC should mix: learning energy-based model with neural transport latent space MCMC",
-            2022,
-            "2006.06897",
-        ),
-    )
+    references = (NT_EBM,)
     Config = NeuralTransportConfig
     config: NeuralTransportConfig
-    requires = ("backbone",)
-    supports = frozenset({"space"})  # a flow reaches beyond every box
     settings_by_kind: ClassVar[ByKind] = {"images": {"counts_as": 8, "independence": 1}}
 
     log_step: Tensor
 
     def __init__(self, setup: Setup) -> None:
-        law = getattr(setup.required["backbone"], "law", None)
-        if not isinstance(law, FlowLaw):
-            raise ValueError(f"{self.name} tilts a flow: let `requires: {{backbone: …}}` name a label of method `flow`")
         super().__init__(setup)
         config = self.config
         if config.acceptance is not None and not self.kernel.adjusted:
             raise ValueError(f"{self.kernel.name} accepts everything: leave its step size as it is by `acceptance: null`, or take hmc")
         if config.chains is not None and config.chains < config.batch_size:
             raise ValueError(f"{self.name} needs at least as many chains as the batch has examples: {config.chains} < {config.batch_size}")
-        # Not a module of this one: it is another run's, and does not change.
-        self._law = (law,)
         self.register_buffer("log_step", torch.tensor(self.kernel.step_size).log())
         self.persistence = None if config.chains is None else Persistence(self.fresh(config.chains, setup.generator))
 
-    @property
-    def law(self) -> FlowLaw:
-        """That of the flow."""
-        return self._law[0]
-
-    @property
-    def tilted(self) -> Law:
-        return self.law
-
-    def made(self, setup: Setup) -> nn.Module:
-        return Tilt(self.network(setup, setup.spec), setup.spec)
-
-    def modelled(self, energy: nn.Module) -> Energy:
-        return TiltedFlow(energy, self.law)
-
-    def as_update(self, loss: Tensor, energies: Tensor, x: Tensor, base: Tensor | None = None) -> Update:
-        # What is learned is f alone: a penalty has nothing to take off.
-        return super().as_update(loss, energies, x, torch.zeros_like(energies) if base is None else base)
-
     @cached_property
     def kernel(self) -> samplers.Kernel:
-        """What moves chains in latent space, with the step size that it is given."""
         return build_kernel(self.config.kernel, self.config.steps, "vectors")
 
     @property
@@ -123,8 +88,9 @@ class NeuralTransport(EnergyMethod):
         return self.kernel if self.config.acceptance is None else self.kernel.with_step_size(float(self.log_step.exp()))
 
     @property
-    def temperature(self) -> float:
-        return self.kernel.temperature
+    def own_sampling(self) -> SamplingConfig:
+        adapted = KernelConfig(name=self.kernel.name, settings=self.config.kernel.settings | {"step_size": self.adapted.step_size})
+        return SamplingConfig(kernel=adapted, steps=self.config.own_steps)
 
     @property
     def gradient_evaluations_per_step(self) -> int:
@@ -136,10 +102,6 @@ class NeuralTransport(EnergyMethod):
     @property
     def random_cost(self) -> bool:
         return self.kernel.random_cost
-
-    def fresh(self, n: int, generator: torch.Generator) -> Tensor:
-        """``n`` latent vectors of the flow's own law."""
-        return torch.randn(n, self.law.flow.dimension, generator=generator, device=generator.device).to(self.log_step)
 
     def moved(self, tilt: Energy, z: Tensor, steps: int, generator: torch.Generator) -> tuple[Tensor, samplers.Summary]:
         """Chains from ``z`` (n, dimension) after ``steps`` steps of the kernel under ``tilt``."""
@@ -181,24 +143,3 @@ class NeuralTransport(EnergyMethod):
             x = self.law.carried(self.persistence.positions)
         steps = round(float(self.persistence.ages.double().mean()))
         return Samples(x, "latent chains of training", sampler_steps=steps, notes={"kernel": self.config.kernel.model_dump(mode="json")})
-
-    def own_samples(self, n: int, generator: torch.Generator) -> Samples:
-        """``n`` samples by chains in latent space from the flow's samples, under the averaged weights."""
-        drawn, acceptance, evaluations = [], 0.0, 0
-        with frozen(self), torch.no_grad():
-            for first in range(0, n, CHUNK):
-                z = self.fresh(min(CHUNK, n - first), generator)
-                z, summary = self.moved(self.learner.average, z, self.config.own_steps, generator)
-                acceptance += summary.acceptance * len(z) / n
-                evaluations += summary.gradient_evaluations
-                drawn.append(self.law.carried(z))
-        x = torch.cat(drawn)
-        return Samples(
-            self.denoised(x),
-            "latent chains",
-            before=x if self.denoises else None,
-            acceptance=acceptance if self.kernel.adjusted else None,
-            sampler_steps=self.config.own_steps,
-            gradient_evaluations=evaluations + n * int(self.denoises),
-            notes={"kernel": self.config.kernel.model_dump(mode="json"), "step_size": self.adapted.step_size},
-        )

@@ -10,6 +10,7 @@ import numpy as np
 
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, MetricInfo, NotAvailable
 from ebmpipe.mixing.diagnostics import hops
+from ebmpipe.mixing.record import LATENT
 from ebmpipe.spec import DataSpec
 
 if TYPE_CHECKING:
@@ -125,12 +126,14 @@ def in_words(found: LongRun, kernel: KernelRun) -> str:
     """What a number of mixing depends on."""
     about, per_step = kernel.about, int(kernel.about["gradients_per_step"])
     fixed = {key: value for key, value in about["settings"].items() if key != "step_size"}
-    how = f"{about['name']}{' with ' + ', '.join(f'{key} {value}' for key, value in fixed.items()) if fixed else ''}"
-    spread = f"{found.settings['dispersion']:g} times the base's deviation (uniform on a box)"
+    name = about["name"].removeprefix(LATENT) + " in latent space" if about["latent"] else about["name"]
+    how = f"{name}{' with ' + ', '.join(f'{key} {value}' for key, value in fixed.items()) if fixed else ''}"
+    of = "the latent Gaussian's" if about["latent"] else "the base's"
+    spread = f"{found.settings['dispersion']:g} times {of} deviation{'' if about['latent'] else ' (uniform on a box)'}"
     steps = found.settings["steps"] // per_step
     told = f"; {found.told_by}" if found.told_by else ""
     return (
-        f"{how}, step size adapted to each energy; {about['chains']} chains of {steps:,} steps from {spread}, "
+        f"{how}, step size found for each energy; {about['chains']} chains of {steps:,} steps from {spread}, "
         f"the first {about['warm_up']:,} not judged, then every {ordinal(about['stride'])}{told}"
     )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +15,9 @@ from ebmpipe import samplers
 from ebmpipe.config import LongRunConfig
 from ebmpipe.energies import Energy, GaussianLaw, Law
 from ebmpipe.methods.base import build_kernel
-from ebmpipe.samplers.adaptation import adapt, check_adaptable
+from ebmpipe.mixing.diagnostics import ess
+from ebmpipe.mixing.record import LATENT
+from ebmpipe.samplers.adaptation import adapt
 from ebmpipe.samplers.base import Kernel, State
 
 #: Chains that a step size is found on: their mean acceptance is known to a few percent at every step.
@@ -24,35 +28,56 @@ TRIES = 100
 FEWEST_DRAWS = 8
 #: Numbers whose decades the frames are taken at.
 MARKS = (1, 3)
+#: Factors on a step size that are tried where the effective sample size decides.
+FACTORS = tuple(2.0**power for power in range(-4, 5))
 
 
-def build_kernels(config: LongRunConfig) -> list[Kernel]:
-    """The kernels of long runs, unadapted.
+@dataclass(frozen=True)
+class Course:
+    """A kernel of a long run and the space that it moves chains in.
+
+    Attributes:
+        name: what its numbers go by: the kernel's name, after ``latent_`` if it moves latent vectors.
+        kernel: unadapted.
+        settings: of the kernel, as given.
+        latent: whether it moves latent vectors.
+    """
+
+    name: str
+    kernel: Kernel
+    settings: Mapping[str, Any]
+    latent: bool = False
+
+
+def courses_of(config: LongRunConfig) -> list[Course]:
+    """The kernels of long runs, those in data space first.
 
     Raises:
         UnknownMember: if there is no such kernel.
-        ValueError: if one's settings are wrong, it is named twice, cannot be adapted, has no fixed cost, carries more than positions,
-            energies and gradients from step to step, or takes too few steps for the gradient evaluations that each chain has.
+        ValueError: if one's settings are wrong, it is named twice in a space, has no fixed cost, carries more than positions, energies and
+            gradients from step to step, or takes too few steps for the gradient evaluations that each chain has.
     """
-    kernels = [build_kernel(one) for one in config.kernels]
-    for kernel in kernels:
-        check_adaptable(kernel)
-        if [other.name for other in kernels].count(kernel.name) > 1:
-            raise ValueError(f"{kernel.name} is named twice: the metrics of a kernel go by its name")
+    named = [(one, False) for one in config.kernels] + [(one, True) for one in config.latent_kernels]
+    found = [
+        Course(LATENT * latent + one.name, build_kernel(one, kind="vectors" if latent else None), one.settings, latent)
+        for one, latent in named
+    ]
+    for course in found:
+        name, kernel = course.name, course.kernel
+        if [other.name for other in found].count(name) > 1:
+            raise ValueError(f"{name} is named twice: the metrics of a kernel go by its name")
         if kernel.random_cost:
-            raise ValueError(
-                f"the cost of a step of {kernel.name} is random, and the kernels of long runs have equal budgets: take mala or hmc"
-            )
+            raise ValueError(f"the cost of a step of {name} is random, and the kernels of long runs have equal budgets: take mala or hmc")
         memory = kernel.init(lambda x: x.square().flatten(1).sum(1) / 2, torch.zeros(1, 1)).memory
         if memory is not None:
-            raise ValueError(f"{kernel.name} moves more than the chains that are judged: take mala or hmc")
+            raise ValueError(f"{name} moves more than the chains that are judged: take mala or hmc")
         table = Timetable.of(config, kernel)
         if table.draws < FEWEST_DRAWS:
             raise ValueError(
-                f"{kernel.name} makes {table.steps} steps of {kernel.gradients_per_step} gradients, which leaves {table.draws} draws "
+                f"{name} makes {table.steps} steps of {kernel.gradients_per_step} gradients, which leaves {table.draws} draws "
                 f"after the warm-up, and mixing is judged by at least {FEWEST_DRAWS}: raise `steps`"
             )
-    return kernels
+    return found
 
 
 @dataclass(frozen=True)
@@ -121,6 +146,33 @@ def finite_starts(energy: Energy, base: Law, dispersion: float, n: int, generato
     return x
 
 
+@torch.no_grad()
+def fastest(kernel: Kernel, energy: Energy, x: Tensor, steps: int, generator: torch.Generator) -> tuple[Kernel, int]:
+    """The kernel with that step size of `FACTORS` times its own whose chains from ``x`` have the largest effective sample size, in bulk.
+
+    It is the least over coordinates and the energy of the second half of ``steps`` draws; chains that are lost have none. If all are, it is
+    the smallest step size. Returns the input gradients taken as well.
+    """
+    best, chosen, cost = -math.inf, kernel.with_step_size(kernel.step_size * FACTORS[0]), 0
+    for factor in FACTORS:
+        tried = kernel.with_step_size(kernel.step_size * factor)
+        _, summary = samplers.run(tried, energy, x, 0, generator)
+        cost += summary.gradient_evaluations
+        draws, energies = [], []
+        for _ in range(steps):
+            at, summary = samplers.run(tried, energy, summary.state, 1, generator)
+            cost += summary.gradient_evaluations
+            draws.append(at.flatten(1))
+            energies.append(energy(at) if summary.state.energy is None else summary.state.energy)
+        kept = torch.cat([torch.stack(draws, 1), torch.stack(energies, 1)[:, :, None]], 2)[:, steps // 2 :].double().cpu().numpy()
+        if not np.isfinite(kept).all():
+            continue
+        sizes = [ess(kept[:, :, place], "bulk") for place in range(kept.shape[2])]
+        if (least := float(np.nanmin(sizes, initial=np.inf))) > best and least < np.inf:
+            best, chosen = least, tried
+    return chosen, cost
+
+
 @dataclass
 class Walk:
     """The chains of one kernel on their way, and what was kept of them so far; all that a resumed walk needs.
@@ -158,9 +210,13 @@ class Walk:
         own = finite_starts(energy, base, config.dispersion, min(config.chains, ADAPTATION_CHAINS), generator)
         if not (energy(starts).isfinite().all() and energy(own).isfinite().all()):
             return cls(kernel, table, State(starts), lost="their energy is not finite where they start")
-        adapted, _, search = adapt(kernel, energy, own, config.adaptation_steps, generator)
+        if kernel.adjusted and config.adaptation == "acceptance":
+            adapted, _, search = adapt(kernel, energy, own, config.adaptation_steps, generator)
+            cost = search.gradient_evaluations
+        else:
+            adapted, cost = fastest(kernel, energy, own, config.adaptation_steps, generator)
         _, start = samplers.run(adapted, energy, starts, 0, generator)
-        walk = cls(adapted, table, start.state, evaluations=search.gradient_evaluations + start.gradient_evaluations)
+        walk = cls(adapted, table, start.state, evaluations=cost + start.gradient_evaluations)
         walk.keep(energy, starts, config.energy_bound)
         return walk
 

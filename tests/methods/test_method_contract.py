@@ -32,7 +32,7 @@ FLOWS = {
     "flow_contrastive+deceiving": {"flow": {"fit": 0.03}},
 }
 #: What a pass of a flow counts as in the budget is not what it is.
-COUNTED = {name: {"counts_as": 1} for name in ("flow", "neural_transport")}
+COUNTED = {name: {"counts_as": 1} for name in ("flow", "neural_transport", "neural_transport_nce")}
 #: Methods whose base is learned along: plain chains, chains that are differentiated through, and walkers whose log Z is counted from it.
 BASES = {f"{name}+base": {"learned_base": True} for name in ("pcd", "improved_cd", "jarzynski")}
 

@@ -11,8 +11,9 @@ from annealing_targets import Boxed, Gaussian, Mixture
 
 from ebmpipe.config import KernelConfig, LongRunConfig
 from ebmpipe.energies import GaussianLaw, UniformLaw
-from ebmpipe.mixing.chains import Timetable, Walk, build_kernels, finite_starts, log_spaced
+from ebmpipe.mixing.chains import FACTORS, Timetable, Walk, courses_of, fastest, finite_starts, log_spaced
 from ebmpipe.mixing.diagnostics import diagnose
+from ebmpipe.samplers import ULA
 from ebmpipe.seeding import torch_generator
 from ebmpipe.supports import Box
 
@@ -22,7 +23,7 @@ QUICK = LongRunConfig(chains=24, steps=600, adaptation_steps=80, draws=200)
 def walked(energy, base, config=QUICK, index=0):
     """A whole walk of the kernel ``index``."""
     generator = torch_generator(3, "walk")
-    walk = Walk.begin(build_kernels(config)[index], energy, base, config, generator)
+    walk = Walk.begin(courses_of(config)[index].kernel, energy, base, config, generator)
     while not walk.done:
         walk.advance(energy, generator, config.energy_bound)
     return walk
@@ -44,7 +45,7 @@ def test_frames_are_log_spaced_and_end_with_the_last_step():
 @pytest.mark.parametrize(("steps", "draws", "warm_up"), list(itertools.product([20, 333, 2000], [8, 50, 1000], [0.0, 0.25, 0.5])))
 def test_timetables_are_even_end_with_the_chain_and_cost_the_same(steps, draws, warm_up):
     config = LongRunConfig(steps=steps, draws=draws, warm_up=warm_up)
-    for kernel in [build_kernels(LongRunConfig(steps=2000))[i] for i in (0, 1)]:
+    for kernel in [courses_of(LongRunConfig(steps=2000))[i].kernel for i in (0, 1)]:
         table = Timetable.of(config, kernel)
         assert steps - kernel.gradients_per_step < table.steps * kernel.gradients_per_step <= steps
         kept = [stop for stop in table.stops if table.is_draw(stop)]
@@ -164,7 +165,7 @@ def test_an_energy_that_is_none_where_chains_start_is_a_result():
 def test_a_walk_that_is_taken_up_again_goes_on_as_if_it_had_never_stopped(index, pause):
     target = Boxed(torch.tensor([2.0, -1.0]))
     base, config = UniformLaw((2,), target.support), LongRunConfig(chains=8, steps=300, adaptation_steps=20, draws=50)
-    kernel = build_kernels(config)[index]
+    kernel = courses_of(config)[index].kernel
     whole = walked(target, base, config, index)
     generator = torch_generator(3, "walk")
     walk = Walk.begin(kernel, target, base, config, generator)
@@ -179,10 +180,37 @@ def test_a_walk_that_is_taken_up_again_goes_on_as_if_it_had_never_stopped(index,
     assert all(torch.equal(value, whole.tensors()[name]) for name, value in again.tensors().items())
 
 
+class TestFastest:
+    def chosen(self, energy, kernel, steps=200):
+        generator = torch_generator(3, "fastest")
+        return fastest(kernel, energy, GaussianLaw((2,), 0.0, 2.0).sample(16, generator), steps, generator)
+
+    def test_langevin_steps_become_as_long_as_they_forget_fastest(self):
+        """On N(0, I) a step of ULA keeps 1 - ε²/2 of where it was: nothing at ε = √2, and beyond ε = 2 chains are lost."""
+        kernel, cost = self.chosen(lambda x: x.square().sum(1) / 2, ULA(0.1))
+        assert kernel.step_size in (0.8, 1.6)
+        assert cost == len(FACTORS) * 16 * 200
+
+    def test_of_chains_that_are_all_lost_the_shortest_step_is_left(self):
+        kernel, _ = self.chosen(lambda x: (x * torch.nan).sum(1), ULA(0.1), 20)
+        assert kernel.step_size == 0.1 * FACTORS[0]
+
+    def test_an_adjusted_kernel_may_be_chosen_so_too(self):
+        config = LongRunConfig(chains=16, steps=600, adaptation_steps=150, draws=200, adaptation="ess")
+        walk = walked(lambda x: x.square().sum(1) / 2, GaussianLaw((2,), 0.0, 1.5), config)
+        assert walk.kernel.step_size / 0.3 in FACTORS and 0.5 < walk.kernel.step_size < 3
+        x = drawn(walk)
+        assert diagnose(x, (x**2).sum(2) / 2).rhat.max() < 1.05
+
+
+def test_kernels_in_latent_space_go_by_names_of_their_own():
+    courses = courses_of(LongRunConfig())
+    assert [(course.name, course.latent) for course in courses] == [("mala", False), ("hmc", False), ("latent_hmc", True)]
+
+
 @pytest.mark.parametrize(
     ("kernels", "said"),
     [
-        ([{"name": "ula", "settings": {"step_size": 0.1}}], "cannot be adapted"),
         ([{"name": "nuts", "settings": {"step_size": 0.1}}], "is random"),
         ([{"name": "mala", "settings": {"step_size": 0.1}}] * 2, "named twice"),
         ([{"name": "hmc", "settings": {"step_size": 0.1, "leapfrog_steps": 500}}], "raise `steps`"),
@@ -192,4 +220,4 @@ def test_a_walk_that_is_taken_up_again_goes_on_as_if_it_had_never_stopped(index,
 def test_kernels_that_cannot_be_compared_are_refused(kernels, said):
     config = LongRunConfig(kernels=[KernelConfig.model_validate(kernel) for kernel in kernels])
     with pytest.raises(ValueError, match=said):
-        build_kernels(config)
+        courses_of(config)

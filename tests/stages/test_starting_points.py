@@ -15,7 +15,7 @@ from ebmpipe.config import KernelConfig, KindDefaults, LongRunConfig, RunConfig,
 from ebmpipe.layers import merged
 from ebmpipe.loading import resolve
 from ebmpipe.methods.base import build, build_kernel, settings_of
-from ebmpipe.mixing.chains import build_kernels
+from ebmpipe.mixing.chains import courses_of
 from ebmpipe.planning import Plan, Run
 from ebmpipe.spec import DataSpec
 from ebmpipe.starting_points import announced, completed, starting_point
@@ -58,7 +58,7 @@ def test_starting_points_are_what_a_config_may_say(name):
     assert data.kind in network.kinds
     network.Config.model_validate(point["network"]["settings"])
     build_kernel(KernelConfig.model_validate(point["sampling"]["kernel"]))
-    build_kernels(LongRunConfig.model_validate(point["long_run"]))
+    courses_of(LongRunConfig.model_validate(point["long_run"]))
 
 
 def test_own_defaults_that_the_method_refuses_are_heard(monkeypatch):

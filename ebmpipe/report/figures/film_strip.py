@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 
+from ebmpipe.mixing.record import KernelRun, LongRun
 from ebmpipe.report.base import Context, Figure
+from ebmpipe.report.figures.mixing import in_words
 from ebmpipe.report.figures.samples import Points
 from ebmpipe.report.long_runs import empty, name_row, runs_with_chains
 from ebmpipe.report.pictures import grey, mosaic
@@ -32,10 +36,10 @@ class FilmStrip(Figure):
     kinds = frozenset({"density", "vectors", "images"})
 
     def draw(self, context: Context) -> matplotlib.figure.Figure:
-        shown = {label: found[0][1] for label, found in runs_with_chains(context).items()}
+        shown = [strip for label, found in runs_with_chains(context).items() for strip in strips_of(label, found[0][1])]
         if not shown:
             return empty()
-        steps = sorted({int(step) for record in shown.values() for step in record.frame_steps})
+        steps = sorted({step for strip in shown for step in strip.frames})
         columns = len(steps)
         images = context.spec.kind == "images"
         side = PICTURES if images else POINTS
@@ -43,27 +47,52 @@ class FilmStrip(Figure):
         figure.get_layout_engine().set(w_pad=0.035, h_pad=0.035, hspace=0.0, wspace=0.0)  # type: ignore[union-attr, call-arg]
         grid = figure.subplots(len(shown), columns, squeeze=False)
         view: View = Mosaics(context) if images else Scatter(context)
-        longest = max(shown.values(), key=lambda record: len(record.frame_steps))
-        for row, (label, record) in zip(grid, shown.items(), strict=True):
-            frames = dict(zip(map(int, record.frame_steps), record.frames, strict=True))
+        for row, strip in zip(grid, shown, strict=True):
             # Chains that were lost have no frame from then on; those of a shorter run end, and that is all.
-            lost = next((step for step in steps if step > max(frames)), None) if record.primary.lost is not None else None
+            lost = next((step for step in steps if step > max(strip.frames)), None) if strip.kernel.lost is not None else None
             for step, axes in zip(steps, row, strict=True):
                 bare(axes)
                 axes.set_box_aspect(1)
-                if step in frames:
-                    view.show(axes, frames[step], context.looks[label].colour)
+                if step in strip.frames:
+                    view.show(axes, strip.frames[step], context.looks[strip.label].colour)
                 elif step == lost:
                     axes.text(0.5, 0.5, "diverged", transform=axes.transAxes, ha="center", va="center", fontsize=7)
-            name_row(row[0], context, label)
+            name_row(row[0], context, strip.label)
+            if strip.kernel.about["latent"]:
+                row[0].set_ylabel(f"{row[0].get_ylabel()}\n{in_words(strip.kernel.about['name'])}")
         for axes, step in zip(grid[0], steps, strict=True):
             axes.set_title(f"step {step:,}" if step == 0 else f"{step:,}")
+        longest = max((found[0][1] for found in runs_with_chains(context).values()), key=lambda record: len(record.frame_steps))
         about = longest.primary.about
         jump = ", each frame with a denoising jump" if longest.settings["denoise"] else ""
         figure.supxlabel(
             f"{context.id} · chains of {about['name']} from over-dispersed starts, the first seed of each label{jump}", fontsize=8
         )
         return figure
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One row.
+
+    Attributes:
+        label: whose chains they are.
+        kernel: what moved them.
+        frames: the chains by step, each (chains, *event).
+    """
+
+    label: str
+    kernel: KernelRun
+    frames: Mapping[int, np.ndarray]
+
+
+def strips_of(label: str, record: LongRun) -> list[Strip]:
+    """The chains of the primary kernel, and those of every kernel in latent space."""
+    found = [Strip(label, record.primary, dict(zip(map(int, record.frame_steps), record.frames, strict=True)))]
+    for kernel in record.kernels.values():
+        if "frames" in kernel.arrays and len(kernel.arrays["frames"]):
+            found.append(Strip(label, kernel, dict(zip(map(int, kernel.arrays["frame_steps"]), kernel.arrays["frames"], strict=True))))
+    return found
 
 
 class View(ABC):

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ebmpipe.metrics.mixing import MIXED
-from ebmpipe.mixing.record import KernelRun, LongRun
+from ebmpipe.mixing.record import LATENT, KernelRun, LongRun
 from ebmpipe.report.base import Context, Figure
 from ebmpipe.report.long_runs import Found, empty, name_row, runs_with_chains
 from ebmpipe.report.style import INK, MUTED, PALE, Look
@@ -23,7 +23,7 @@ BINS, FEW = 60, 12
 #: R-hat less 1 at which the axis is marked, and the least that it shows.
 MARKS, LEAST = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0), 3e-4
 #: Lines of the primary kernel and of the others.
-STYLES: tuple[Any, ...] = ("-", (0, (3, 1.3)), (0, (1, 1.2)))
+STYLES: tuple[Any, ...] = ("-", (0, (3, 1.3)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
 GREY = "#9A9A9A"
 
 
@@ -33,6 +33,11 @@ def parts(record: LongRun, kernel: KernelRun) -> tuple[np.ndarray, float, np.nda
     dimension = len(rhat) - 1 - (record.modes + 1 if record.modes else 0)
     found = [values[np.isfinite(values)] for values in (rhat[:dimension], rhat[dimension + 1 :])]
     return found[0], float(rhat[dimension]), found[1]
+
+
+def in_words(kernel: str) -> str:
+    """What a kernel's name is in a figure."""
+    return f"{kernel.removeprefix(LATENT)}, latent" if kernel.startswith(LATENT) else kernel
 
 
 class Mixing(Figure):
@@ -55,12 +60,12 @@ class Mixing(Figure):
         figure = matplotlib.figure.Figure(figsize=(10, 0.62 * len(shown) + 1.15), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.03, h_pad=0.02, hspace=0.03, wspace=0.02)  # type: ignore[union-attr, call-arg]
         grid = figure.subplots(len(shown), 3, squeeze=False, width_ratios=(5, 3, 3), sharex="col")
-        kernels = list(next(iter(shown.values()))[0][1].kernels)
+        kernels = list(dict.fromkeys(name for found in shown.values() for name in found[0][1].kernels))
         largest = LEAST
         for row, (label, found) in zip(grid, shown.items(), strict=True):
             name_row(row[0], context, label)
             largest = max(largest, self.ratios(row[0], found, context.looks[label]))
-            self.decay(row[1:], found, context.looks[label])
+            self.decay(row[1:], found, context.looks[label], kernels)
         self.frame(grid, context, largest, self.reach(shown))
         self.legend(figure, context, kernels)
         return figure
@@ -91,25 +96,33 @@ class Mixing(Figure):
             axes.plot(indicators, np.full(len(indicators), middle), "o", color=INK, markersize=2.6, fillstyle="none", mew=0.6, zorder=3)
             axes.plot(energies, np.full(len(energies), middle), "D", color=INK, markersize=3.2, mew=0.4, mec="white", zorder=4)
             axes.text(
-                0.998, base + 0.45 * height, name, transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=6, color=MUTED
+                0.998,
+                base + 0.45 * height,
+                in_words(name),
+                transform=axes.get_yaxis_transform(),
+                ha="right",
+                va="center",
+                fontsize=6,
+                color=MUTED,
             )
             largest = max(largest, float(np.max([*coordinates, *energies, *indicators])))
-        axes.axhline(1 - 1 / len(names), color=PALE, linewidth=0.6, zorder=0)
+        for place in range(1, len(names)):
+            axes.axhline(1 - place / len(names), color=PALE, linewidth=0.6, zorder=0)
         axes.set_ylim(0, 1)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         return largest
 
-    def decay(self, row: Sequence[Axes], found: Found, look: Look) -> None:
+    def decay(self, row: Sequence[Axes], found: Found, look: Look, kernels: list[str]) -> None:
         """Autocorrelation of energy and of the slowest coordinate, every seed and kernel, against gradient evaluations."""
         for _, record in found:
-            for place, kernel in enumerate(record.kernels.values()):
+            for name, kernel in record.kernels.items():
                 if kernel.lost is not None:
                     continue
                 lags = np.arange(kernel.about["draws"]) * kernel.about["stride"] * kernel.about["gradients_per_step"]
                 for axes, curve in zip(row, kernel.arrays["autocorrelation"], strict=True):
                     kept = lags <= kernel.window / 2
-                    axes.plot(lags[kept], curve[kept], color=look.colour, linestyle=STYLES[place % len(STYLES)], linewidth=1)
+                    axes.plot(lags[kept], curve[kept], color=look.colour, linestyle=STYLES[kernels.index(name) % len(STYLES)], linewidth=1)
         for axes in row:
             axes.axhline(0, color=MUTED, linewidth=0.6, zorder=0)
 
@@ -148,6 +161,9 @@ class Mixing(Figure):
             Line2D([], [], color=INK, marker="D", markersize=3.5, linestyle="none", label="energy"),
             Line2D([], [], color=INK, marker="o", fillstyle="none", markersize=3, linestyle="none", label="a mode or class"),
             Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (1, 1.5)), label=f"$\\hat{{R}} = {MIXED}$"),
-            *(Line2D([], [], color=GREY, linewidth=1, linestyle=STYLES[i % len(STYLES)], label=name) for i, name in enumerate(kernels)),
+            *(
+                Line2D([], [], color=GREY, linewidth=1, linestyle=STYLES[i % len(STYLES)], label=in_words(name))
+                for i, name in enumerate(kernels)
+            ),
         ]
         figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), title=context.id, alignment="left", handlelength=2.2)

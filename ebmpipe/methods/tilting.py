@@ -1,0 +1,118 @@
+"""Models that tilt another run's by an energy, p ∝ exp(-f) q, and are sampled in its latent space: what they share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ebmpipe import samplers
+from ebmpipe.config import KernelConfig, MethodConfig, SamplingConfig
+from ebmpipe.energies import Energy, Law, frozen
+from ebmpipe.flows.law import FlowLaw
+from ebmpipe.methods.base import CHUNK, EnergyMethod, Samples, Setup, build_kernel, long_chains
+from ebmpipe.optimisation import Update
+from ebmpipe.transport import LatentEnergy, Tilt, TiltedFlow
+
+#: Steps of dual averaging that the own sampler finds its step size in, where training has not found one.
+ADAPTATION = 100
+
+
+class TiltingConfig(MethodConfig):
+    """Settings of every method that tilts a flow."""
+
+    batch_size: int = Field(128, ge=1, description="examples per update")
+    kernel: KernelConfig = Field(
+        KernelConfig(name="hmc", settings={"step_size": 0.25, "leapfrog_steps": 3, "jitter": 0.2}),
+        description="the kernel that moves chains in latent space, where the flow's own law is standard normal",
+    )
+    own_steps: int = Field(100, ge=1, description="steps of the own sampler's chains in latent space, from the flow's samples")
+
+
+class Tilting(EnergyMethod):
+    """Learns f of p ∝ exp(-f) q, where q is the law of another run, of method `flow`, with its averaged weights, and stays as it is.
+
+    With x = g(z) the law of z is exp(-f(g(z))) N(z; 0, I): a Gaussian, tilted by no more than f corrects the flow. The own sampler is
+    chains there, from z ~ N(0, I).
+    """
+
+    Config = TiltingConfig
+    config: TiltingConfig
+    requires = ("backbone",)
+    supports: ClassVar[frozenset[str]] = frozenset({"space"})  # a flow reaches beyond every box
+
+    def __init__(self, setup: Setup) -> None:
+        law = getattr(setup.required["backbone"], "law", None)
+        if not isinstance(law, FlowLaw):
+            raise ValueError(f"{self.name} tilts a flow: let `requires: {{backbone: …}}` name a label of method `flow`")
+        super().__init__(setup)
+        # Not a module of this one: it is another run's, and does not change.
+        self._law = (law,)
+
+    @property
+    def law(self) -> FlowLaw:
+        """That of the flow."""
+        return self._law[0]
+
+    @property
+    def tilted(self) -> Law:
+        return self.law
+
+    def tilt(self, setup: Setup) -> Tilt:
+        """A new f."""
+        return Tilt(self.network(setup, setup.spec), setup.spec)
+
+    def made(self, setup: Setup) -> nn.Module:
+        return self.tilt(setup)
+
+    def modelled(self, energy: nn.Module) -> Energy:
+        return TiltedFlow(energy, self.law)
+
+    def latent_energy(self) -> LatentEnergy:
+        return LatentEnergy(self.learner.average, self.law)
+
+    def as_update(self, loss: Tensor, energies: Tensor, x: Tensor, base: Tensor | None = None) -> Update:
+        # What is learned is f alone: a penalty has nothing to take off.
+        return super().as_update(loss, energies, x, torch.zeros_like(energies) if base is None else base)
+
+    @cached_property
+    def kernel(self) -> samplers.Kernel:
+        """What moves chains in latent space, with the step size that it is given."""
+        return build_kernel(self.config.kernel, kind="vectors")
+
+    @property
+    def temperature(self) -> float:
+        return self.kernel.temperature
+
+    def fresh(self, n: int, generator: torch.Generator) -> Tensor:
+        """``n`` latent vectors of the flow's own law, (n, dimension)."""
+        return self.latent_energy().base.sample(n, generator).to(next(self.parameters()).dtype)
+
+    @property
+    def own_sampling(self) -> SamplingConfig:
+        """How long the own sampler's chains are, and with what step size they begin."""
+        return SamplingConfig(kernel=self.config.kernel, steps=self.config.own_steps, adaptation_steps=ADAPTATION * self.kernel.adjusted)
+
+    @torch.no_grad()
+    def latent_samples(self, n: int, generator: torch.Generator) -> Samples:
+        energy = self.latent_energy()
+        with frozen(self):
+            return long_chains(energy, energy.base, self.own_sampling, n, generator)
+
+    @torch.no_grad()
+    def own_samples(self, n: int, generator: torch.Generator) -> Samples:
+        """``n`` samples by chains in latent space from the flow's samples, under the averaged weights."""
+        drawn = self.latent_samples(n, generator)
+        x = torch.cat([self.law.carried(z) for z in drawn.x.split(CHUNK)])
+        return replace(
+            drawn,
+            x=self.denoised(x),
+            sampler="latent chains",
+            before=x if self.denoises else None,
+            gradient_evaluations=drawn.gradient_evaluations + n * int(self.denoises),
+            notes=drawn.notes | {"kernel": self.config.kernel.model_dump(mode="json")},
+        )
