@@ -1,4 +1,4 @@
-"""Energies that tilt a flow, in data space and in the flow's latent space, where they are nearly Gaussian."""
+"""Energies that tilt what a flow or a decoder makes of Gaussian vectors: in data space, and in latent space, where they hardly bend."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ebmpipe.energies import Energy, GaussianLaw, gradient, value_and_gradient
-from ebmpipe.flows.law import FlowLaw
 from ebmpipe.spec import DataSpec
+from ebmpipe.transported_law import TransportedLaw
 
 
 class Tilt(nn.Module):
@@ -40,15 +40,15 @@ class Tilt(nn.Module):
         return value, slope / self.std
 
 
-class TiltedFlow:
-    """E(x) = f(x) - log q(x): the law of a flow q, tilted by exp(-f). log Z is log E_q exp(-f).
+class TiltedEnergy:
+    """E(x) = f(x) - log q(x): the law q, tilted by exp(-f). log Z is log E_q exp(-f).
 
     Args:
         tilt: f, (n, *event) -> (n,) in nats.
         law: q.
     """
 
-    def __init__(self, tilt: Energy, law: FlowLaw) -> None:
+    def __init__(self, tilt: Energy, law: TransportedLaw) -> None:
         self.tilt, self.law = tilt, law
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -66,42 +66,42 @@ class TiltedFlow:
 
 
 class LatentEnergy:
-    """E(z) = f(x(z)) - log N(z; 0, I), where x(z) is what the flow makes of z: the law of z for which x(z) has the tilted law.
+    """E(u) = f(x(u)) - log N(u; 0, I): the law of u for which x(u) has the tilted law.
 
-    The flow's density and the Jacobian's determinant cancel, so that neither is evaluated (Nijkamp et al. 2022). log Z is that of the
-    tilted law in data space.
+    The density of x, and of a flow the Jacobian's determinant, cancel, so that neither is evaluated (Nijkamp et al. 2022). log Z is that of
+    the tilted law in data space.
 
     Args:
         tilt: f, (n, *event) -> (n,) in nats.
-        law: of the flow.
+        law: of x(u).
     """
 
-    def __init__(self, tilt: Energy, law: FlowLaw) -> None:
+    def __init__(self, tilt: Energy, law: TransportedLaw) -> None:
         self.tilt, self.law = tilt, law
-        #: N(0, I) of z, the flow's own, which the tilt tilts.
-        self.base = GaussianLaw((law.flow.dimension,), 0.0, 1.0)
+        #: N(0, I) of u, which the tilt tilts.
+        self.base = GaussianLaw((law.dimension,), 0.0, 1.0)
 
-    def carried(self, z: Tensor) -> Tensor:
-        """x(z), (n, *event), of latent vectors (n, dimension)."""
-        return self.law.carried(z)
+    def carried(self, u: Tensor) -> Tensor:
+        """x(u), (n, *event), of Gaussian vectors (n, dimension)."""
+        return self.law.carried(u)
 
-    def __call__(self, z: Tensor) -> Tensor:
-        value: Tensor = self.tilt(self.carried(z)) + self.base(z)
+    def __call__(self, u: Tensor) -> Tensor:
+        value: Tensor = self.tilt(self.carried(u)) + self.base(u)
         return value
 
-    def grad(self, z: Tensor) -> Tensor:
-        """Its gradient, shape of ``z`` (n, dimension)."""
-        return self.value_and_grad(z)[1]
+    def grad(self, u: Tensor) -> Tensor:
+        """Its gradient, shape of ``u`` (n, dimension)."""
+        return self.value_and_grad(u)[1]
 
-    def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Both. ∇f is taken in data space, by hand where f offers it, and pulled back through the flow alone."""
+    def value_and_grad(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Both. ∇f is taken in data space, by hand where f offers it, and pulled back through the map alone."""
         with torch.enable_grad():
-            z = z.detach().requires_grad_(True)
-            x = self.carried(z)
+            u = u.detach().requires_grad_(True)
+            x = self.carried(u)
             value, slope = value_and_gradient(self.tilt, x.detach())
-            (pulled,) = torch.autograd.grad(x, z, slope)
-        z = z.detach()
-        return value + self.base(z), pulled + z
+            (pulled,) = torch.autograd.grad(x, u, slope)
+        u = u.detach()
+        return value + self.base(u), pulled + u
 
 
 @torch.no_grad()

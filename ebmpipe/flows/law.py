@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
-from ebmpipe.energies import Law, value_and_gradient
 from ebmpipe.flows.base import Flow
 from ebmpipe.spec import DataSpec
+from ebmpipe.transported_law import TransportedLaw
 
 
-class FlowLaw(Law):
+class FlowLaw(TransportedLaw):
     """The law of x = m + s g(z) with z ~ N(0, I), the data's mean m and standard deviation s. Its support is the whole space.
 
     Args:
@@ -23,6 +22,7 @@ class FlowLaw(Law):
     def __init__(self, flow: Flow, spec: DataSpec) -> None:
         super().__init__(spec.shape)
         self.flow, self.mean, self.std = flow, spec.mean, spec.std
+        self.dimension = flow.dimension
         # Of the standardisation, and of the latent Gaussian.
         self.log_constant = spec.dimension * (math.log(spec.std) + math.log(2 * math.pi) / 2)
 
@@ -31,9 +31,9 @@ class FlowLaw(Law):
         z, log_det = self.flow((x - self.mean) / self.std)
         return z, log_det
 
-    def carried(self, z: Tensor) -> Tensor:
-        """m + s g(z), (n, *event), of latent vectors (n, dimension)."""
-        return self.flow.inverse(z) * self.std + self.mean
+    def carried(self, u: Tensor) -> Tensor:
+        """m + s g(u), (n, *event), of latent vectors (n, dimension)."""
+        return self.flow.inverse(u) * self.std + self.mean
 
     def initialise(self, x: Tensor) -> None:
         """Let weights that begin where the data are do so, at examples ``x`` (n, *event)."""
@@ -42,18 +42,3 @@ class FlowLaw(Law):
     def forward(self, x: Tensor) -> Tensor:
         z, log_det = self.latent(x)
         return z.square().sum(1) / 2 - log_det + self.log_constant
-
-    def grad(self, x: Tensor) -> Tensor:
-        return self.value_and_grad(x)[1]
-
-    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        # By autograd: through `forward` alone, as this object offers a gradient that would call itself.
-        return value_and_gradient(self.forward, x)
-
-    @torch.no_grad()
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        return self.reparametrised(n, generator)
-
-    def reparametrised(self, n: int, generator: torch.Generator) -> Tensor:
-        """``n`` samples, as functions of the flow's weights."""
-        return self.carried(torch.randn(n, self.flow.dimension, generator=generator, device=generator.device))

@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ebmpipe.config import FlowConfig, MethodConfig, OptimiserConfig
-from ebmpipe.energies import Law
 from ebmpipe.flows.base import build_flow
 from ebmpipe.flows.law import FlowLaw
-from ebmpipe.methods.base import ByKind, EnergyMethod, Reference, Samples, Setup
+from ebmpipe.methods.base import ByKind, Reference, Setup
+from ebmpipe.methods.transported import Transported
 
 
 class FlowMethodConfig(MethodConfig):
@@ -31,7 +31,7 @@ class FlowMethodConfig(MethodConfig):
     )
 
 
-class NormalisingFlow(EnergyMethod):
+class NormalisingFlow(Transported):
     """Maximum likelihood of a density that is known with its normaliser: E is minus its logarithm, and log Z is 0.
 
     The law of g(z) with z ~ N(0, I) and an invertible g, whose determinant the density is made of. Samples are exact and take no chain. A
@@ -49,8 +49,8 @@ class NormalisingFlow(EnergyMethod):
     )
     Config = FlowMethodConfig
     config: FlowMethodConfig
-    supports = frozenset({"space"})  # a flow reaches beyond every box
     exact_sampler = True
+    sampler = "flow"
     settings_by_kind: ClassVar[ByKind] = {
         "density": {
             "batch_size": 512,
@@ -59,26 +59,9 @@ class NormalisingFlow(EnergyMethod):
         "images": {"counts_as": 16, "architecture": {"name": "glow", "settings": {"depth": 4, "width": 32}}},
     }
 
-    def __init__(self, setup: Setup) -> None:
-        if setup.config.spectral_norm is not None:
-            raise ValueError(f"{self.name} is no network whose slope spectral_norm could bound: leave it out")
-        super().__init__(setup)
-
     def made(self, setup: Setup) -> nn.Module:
         assert isinstance(setup.config, FlowMethodConfig)
         return FlowLaw(build_flow(setup.config.architecture, setup.spec), setup.spec)
-
-    @property
-    def law(self) -> FlowLaw:
-        """The density with averaged weights."""
-        law = self.learner.average
-        assert isinstance(law, FlowLaw)
-        return law
-
-    @property
-    def tilted(self) -> Law:
-        """Itself: `energy` has log Z = 0."""
-        return self.law
 
     @property
     def gradient_evaluations_per_step(self) -> int:
@@ -96,10 +79,3 @@ class NormalisingFlow(EnergyMethod):
             self.begin(batch)
         energies = self.live(batch)
         return self.update(energies.mean(), energies, batch)
-
-    @torch.no_grad()
-    def sample(self, n: int, generator: torch.Generator) -> Samples:
-        """``n`` exact samples, with the denoising jump, if so configured."""
-        x = self.law.sample(n, generator)
-        before = x if self.denoises else None
-        return Samples(self.denoised(x), "flow", before=before, gradient_evaluations=n * int(self.denoises))

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from ebmpipe import samplers
 from ebmpipe.config import KernelConfig, MethodConfig, SamplingConfig
 from ebmpipe.energies import Energy, Law, frozen
-from ebmpipe.flows.law import FlowLaw
 from ebmpipe.methods.base import CHUNK, EnergyMethod, Samples, Setup, build_kernel, long_chains
 from ebmpipe.optimisation import Update
-from ebmpipe.transport import LatentEnergy, Tilt, TiltedFlow
+from ebmpipe.transport import LatentEnergy, Tilt, TiltedEnergy
+from ebmpipe.transported_law import TransportedLaw
 
 #: Steps of dual averaging that the own sampler finds its step size in, where training has not found one.
 ADAPTATION = 100
@@ -34,28 +34,34 @@ class TiltingConfig(MethodConfig):
 
 
 class Tilting(EnergyMethod):
-    """Learns f of p ∝ exp(-f) q, where q is the law of another run, of method `flow`, with its averaged weights, and stays as it is.
+    """Learns f of p ∝ exp(-f) q, where q is the law of another run, of `flow` or `vae`, with its averaged weights, and stays as it is.
 
-    With x = g(z) the law of z is exp(-f(g(z))) N(z; 0, I): a Gaussian, tilted by no more than f corrects the flow. The own sampler is
-    chains there, from z ~ N(0, I).
+    With x = g(z) the law of z is exp(-f(g(z))) N(z; 0, I): a Gaussian, tilted by no more than f corrects the backbone. Of a VAE z is the
+    latent vector and the noise on what is decoded from it, together. The own sampler is chains there, from z ~ N(0, I).
     """
 
     Config = TiltingConfig
     config: TiltingConfig
     requires = ("backbone",)
-    supports: ClassVar[frozenset[str]] = frozenset({"space"})  # a flow reaches beyond every box
+    supports: ClassVar[frozenset[str]] = frozenset({"space"})  # a backbone reaches beyond every box
 
     def __init__(self, setup: Setup) -> None:
-        law = getattr(setup.required["backbone"], "law", None)
-        if not isinstance(law, FlowLaw):
-            raise ValueError(f"{self.name} tilts a flow: let `requires: {{backbone: …}}` name a label of method `flow`")
+        backbone = setup.required["backbone"]
+        law = getattr(backbone, "law", None)
+        if not isinstance(law, TransportedLaw):
+            raise ValueError(f"{self.name} tilts a flow or a VAE: let `requires: {{backbone: …}}` name a label of method `flow` or `vae`")
+        if backbone.noise_level != setup.config.data_noise:
+            raise ValueError(
+                f"the backbone of {self.name} is of data with noise of {backbone.noise_level:g}, which is what a tilt of it has to be of: "
+                f"set `data_noise: {backbone.noise_level:g}`"
+            )
         super().__init__(setup)
         # Not a module of this one: it is another run's, and does not change.
         self._law = (law,)
 
     @property
-    def law(self) -> FlowLaw:
-        """That of the flow."""
+    def law(self) -> TransportedLaw:
+        """That of the backbone."""
         return self._law[0]
 
     @property
@@ -70,7 +76,7 @@ class Tilting(EnergyMethod):
         return self.tilt(setup)
 
     def modelled(self, energy: nn.Module) -> Energy:
-        return TiltedFlow(energy, self.law)
+        return TiltedEnergy(energy, self.law)
 
     def latent_energy(self) -> LatentEnergy:
         return LatentEnergy(self.learner.average, self.law)

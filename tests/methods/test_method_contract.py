@@ -14,6 +14,7 @@ from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import BasedEnergy, gradient
 from ebmpipe.energy_change import EnergyChange
 from ebmpipe.flows.law import FlowLaw
+from ebmpipe.latent_variable import LatentVariableLaw
 from ebmpipe.methods import NoEnergy, build
 from ebmpipe.methods.pd_galerkin import PDGalerkin
 from ebmpipe.noise_levels import NoisyEnergies
@@ -107,7 +108,7 @@ def check_cost(method, data, monkeypatch):
     monkeypatch.setattr(PDGalerkin, "of_the_head", once(PDGalerkin.of_the_head, torch.numel))
     energies = [(BasedEnergy, "forward"), (BasedEnergy, "with_logits"), (NoisyEnergies, "forward"), (Tilt, "forward")]
     # Elsewhere a flow is noise beside the energy; here it may be the energy.
-    energies += [(FlowLaw, "forward")] if isinstance(method.live, FlowLaw) else []
+    energies += [(law, passes) for law, passes in ((FlowLaw, "forward"), (LatentVariableLaw, "bound")) if isinstance(method.live, law)]
     for energy, passes in energies:
         plain = getattr(energy, passes)
 

@@ -17,7 +17,7 @@ from ebmpipe.metrics.quadrature import log_partition
 from ebmpipe.nets.base import build_network
 from ebmpipe.samplers import HMC, run
 from ebmpipe.spec import DataSpec
-from ebmpipe.transport import LatentEnergy, Tilt, TiltedFlow, independence
+from ebmpipe.transport import LatentEnergy, Tilt, TiltedEnergy, independence
 
 
 def spec_of(shape=(2,), kind="density"):
@@ -39,12 +39,12 @@ class TestOneLawInTwoSpaces:
         law, tilt = FlowLaw(flow_of(name, shape, settings), spec_of(shape)).double(), tilt_of(shape).double()
         z = points((law.flow.dimension,), 3)
         jacobians = torch.stack([torch.autograd.functional.jacobian(lambda at: law.carried(at[None]).flatten(), one) for one in z])
-        expected = TiltedFlow(tilt, law)(law.carried(z)) - torch.linalg.slogdet(jacobians)[1]
+        expected = TiltedEnergy(tilt, law)(law.carried(z)) - torch.linalg.slogdet(jacobians)[1]
         torch.testing.assert_close(LatentEnergy(tilt, law)(z), expected)
 
     def test_gradients_are_those_of_autograd(self, name, shape, settings):
         law, tilt = FlowLaw(flow_of(name, shape, settings), spec_of(shape)).double(), tilt_of(shape).double()
-        for energy, x in ((LatentEnergy(tilt, law), points((law.flow.dimension,))), (TiltedFlow(tilt, law), points(shape))):
+        for energy, x in ((LatentEnergy(tilt, law), points((law.flow.dimension,))), (TiltedEnergy(tilt, law), points(shape))):
             at = x.clone().requires_grad_(True)
             (slope,) = torch.autograd.grad(energy(at).sum(), at)
             value, found = value_and_gradient(energy, x)
@@ -55,7 +55,7 @@ class TestOneLawInTwoSpaces:
 
 def test_the_partition_function_is_the_same_in_both_spaces():
     law, tilt = FlowLaw(flow_of("affine", (2,), {"transforms": 2, "width": 8, "activation": "silu"}), spec_of()), tilt_of((2,), "density")
-    in_data, _ = log_partition(lambda x: -on_arrays(TiltedFlow(tilt, law), "cpu")(x), (0.4, 0.4), 16.0)
+    in_data, _ = log_partition(lambda x: -on_arrays(TiltedEnergy(tilt, law), "cpu")(x), (0.4, 0.4), 16.0)
     in_latent, _ = log_partition(lambda z: -on_arrays(LatentEnergy(tilt, law), "cpu")(z), (0.0, 0.0), 16.0)
     assert abs(in_data) > 0.1
     assert in_latent == pytest.approx(in_data, abs=1e-3)
@@ -164,5 +164,5 @@ def test_what_cannot_be_is_refused(settings, message):
 
 def test_a_backbone_that_is_no_flow_is_refused():
     spec = spec_of()
-    with pytest.raises(ValueError, match="label of method `flow`"):
+    with pytest.raises(ValueError, match="label of method `flow` or `vae`"):
         build("neural_transport", spec, {}, required={"backbone": build("dsm", spec)})

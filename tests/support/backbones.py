@@ -29,7 +29,7 @@ class Identity(Flow):
 
 def gaussian_backbone(spec):
     """What tilts its law tilts N(m, s²) with the data's mean and deviation."""
-    return SimpleNamespace(law=FlowLaw(Identity(spec.shape, FlowSettings()), spec).eval())
+    return SimpleNamespace(law=FlowLaw(Identity(spec.shape, FlowSettings()), spec).eval(), noise_level=0.0)
 
 
 def required_of(name, spec):

@@ -1,0 +1,96 @@
+"""The law of a latent-variable model, Gaussian about what a decoder makes of Gaussian vectors; its density by importance sampling."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ebmpipe.spec import DataSpec
+from ebmpipe.transported_law import TransportedLaw
+
+
+class LatentVariableLaw(TransportedLaw):
+    """The law of x = m + s (g(z) + σε) with z, ε ~ N(0, I) and the data's mean m and standard deviation s. Its support is the whole space.
+
+    Its density p(x) = ∫ p(x | z) N(z; 0, I) dz is known only as a mean over an encoder's q(z | x): p̂(x) is that of p(x, z)/q(z | x) over
+    z_k = μ(x) + τ(x) e_k (Burda, Grosse & Salakhutdinov 2016). The e_k are the same for every x and at every call, so that -log p̂ is a
+    smooth energy. On average over them p̂ is p, so that -log p̂ is too high.
+
+    Args:
+        decoder: g, (n, latent) -> (n, *event), of standardised events.
+        encoder: (n, *event) standardised -> (n, 2, latent), μ and log τ².
+        latent: dimension of z.
+        noise: σ at first; it is learned.
+        draws: how many z_k.
+        spec: the data.
+        generator: of the e_k.
+
+    Attributes:
+        log_noise: log σ, a weight.
+        fixed: the e_k, (draws, latent).
+    """
+
+    fixed: Tensor
+
+    def __init__(
+        self, decoder: nn.Module, encoder: nn.Module, latent: int, noise: float, draws: int, spec: DataSpec, generator: torch.Generator
+    ) -> None:
+        super().__init__(spec.shape)
+        self.decoder, self.encoder, self.latent, self.mean, self.std = decoder, encoder, latent, spec.mean, spec.std
+        self.dimension = latent + spec.dimension
+        self.log_noise = nn.Parameter(torch.tensor(math.log(noise)))
+        self.register_buffer("fixed", torch.randn(draws, latent, generator=generator))
+        self.log_constant = spec.dimension * math.log(spec.std)
+
+    def carried(self, u: Tensor) -> Tensor:
+        """m + s (g(z) + σε) of vectors u = (z, ε), (n, dimension)."""
+        z, noise = u.split([self.latent, self.dimension - self.latent], dim=1)
+        value: Tensor = self.decoder(z) + self.log_noise.exp() * noise.view(-1, *self.shape)
+        return self.mean + self.std * value
+
+    def decoded(self, z: Tensor) -> Tensor:
+        """m + s g(z), (n, *event), the mean of x given z (n, latent)."""
+        value: Tensor = self.decoder(z)
+        return self.mean + self.std * value
+
+    def encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean μ(x) and standard deviation τ(x) of q(z | x), each (n, latent)."""
+        mean, log_variance = self.encoder((x - self.mean) / self.std).unbind(1)
+        return mean, (log_variance / 2).exp()
+
+    def log_given(self, residual: Tensor) -> Tensor:
+        """log p(y | z) of a standardised event y in nats, by the square of its distance from g(z)."""
+        dimension = self.dimension - self.latent
+        return -residual / (2 * (2 * self.log_noise).exp()) - dimension * (self.log_noise + math.log(2 * math.pi) / 2)
+
+    def log_weights(self, x: Tensor, e: Tensor) -> Tensor:
+        """log p(x, z_k) - log q(z_k | x) in nats, (draws, n), at z_k = μ(x) + τ(x) e_k for ``e`` (draws, n or 1, latent)."""
+        mean, deviation = self.encoded(x)
+        z = mean + deviation * e
+        flat = z.reshape(-1, self.latent)
+        y = ((x - self.mean) / self.std).flatten(1)
+        made = self.decoder(flat).reshape(*z.shape[:2], -1)
+        log_given = self.log_given((y - made).square().sum(2))
+        # The factors (2π)^(-latent/2) of prior and encoder cancel.
+        log_prior, log_encoder = -z.square().sum(2) / 2, -e.square().sum(2) / 2 - deviation.log().sum(1)
+        weights: Tensor = log_given + log_prior - log_encoder - self.log_constant
+        return weights
+
+    def bound(self, x: Tensor, e: Tensor) -> Tensor:
+        """The evidence lower bound of log p(x) by one z of each, μ(x) + τ(x) e for ``e`` (n, latent): (n,) in nats (Kingma & Welling 2014).
+
+        Equal to `log_weights` on average, with the Kullback-Leibler divergence of encoder and prior in closed form.
+        """
+        mean, deviation = self.encoded(x)
+        y = ((x - self.mean) / self.std).flatten(1)
+        log_given = self.log_given((y - self.decoder(mean + deviation * e).flatten(1)).square().sum(1))
+        divergence = (mean.square() + deviation.square() - 1 - 2 * deviation.log()).sum(1) / 2
+        bound: Tensor = log_given - divergence - self.log_constant
+        return bound
+
+    def forward(self, x: Tensor) -> Tensor:
+        """-log p̂(x) in nats, (n,)."""
+        weights = self.log_weights(x, self.fixed[:, None].to(x))
+        return math.log(len(self.fixed)) - weights.logsumexp(0)
