@@ -33,6 +33,7 @@ def method_entry(method: Any) -> dict[str, Any]:
         "kinds": sorted(method.kinds),
         "requires": list(method.requires),
         "control": method.control,
+        "latent_space": method.latent_space,
         "references": [vars(reference) for reference in method.references],
         "defaults": method.Config().model_dump(mode="json"),
         "settings_by_kind": {kind: dict(settings) for kind, settings in method.settings_by_kind.items()},

@@ -18,6 +18,7 @@ from ebmpipe.features.choosing import absent_spaces, load_spaces
 from ebmpipe.files import atomic, read_arrays, write_json
 from ebmpipe.flow_base import load_base
 from ebmpipe.foreign.sets import load_foreign
+from ebmpipe.interpolating import interpolator
 from ebmpipe.loading import load_run
 from ebmpipe.methods.base import Method
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable
@@ -266,6 +267,7 @@ def evaluation_of(
         noisy=noisy if smooth else None,
         foreign=load_foreign(config.out_of_distribution, data) if wanted(OUT_OF_DISTRIBUTION, config) else {},
         restored=restorer(scored, data.spec, test, config.restoration, device),
+        interpolated=interpolator(scored, device),
         log_partition=scored.log_partition,
         long_run=long_run,
         density=registry.load("data", data.spec.name)() if data.spec.kind == "density" else None,

@@ -540,8 +540,10 @@ class Plan(Resolver):
         return chosen
 
     def figures(self, dataset: str) -> list[str]:
-        """The figures of one data set: those of its kind, of which some need a label that trains a classifier, or watched runs."""
-        there = {"classifier": any(self._classifies(label, dataset) for label in self.labels[dataset]), "watch": self.watched(dataset)}
+        """The figures of one data set: those of its kind, of which some need a classifier, a latent space, or watched runs."""
+        labels = self.labels[dataset]
+        there = {"classifier": any(self._classifies(label, dataset) for label in labels), "watch": self.watched(dataset)}
+        there["latent"] = any(self._method_entry(label).get("latent_space") for label in labels)
         of_kind = {name: entry for name, entry in self.catalogue["figures"].items() if self._kind(dataset) in entry["kinds"]}
         return [name for name, entry in of_kind.items() if there.get(entry.get("needs"), True)]
 

@@ -175,6 +175,7 @@ class Method(nn.Module, ABC):
         settings_by_kind: defaults of its settings that differ by kind of data, laid over those of ``Config``.
         trains: False for controls, which run no update.
         control: True for rows that only give the tables their scale.
+        latent_space: whether it has a `latent_energy`.
         exact_sampler: whether `sample` draws exactly from the law of `energy`, independently.
     """
 
@@ -190,6 +191,7 @@ class Method(nn.Module, ABC):
     trains: ClassVar[bool] = True
     control: ClassVar[bool] = False
     exact_sampler: ClassVar[bool] = False
+    latent_space: ClassVar[bool] = False
 
     def __init__(self, setup: Setup) -> None:
         super().__init__()

@@ -43,6 +43,7 @@ class Tilting(EnergyMethod):
     Config = TiltingConfig
     config: TiltingConfig
     requires = ("backbone",)
+    latent_space = True
     supports: ClassVar[frozenset[str]] = frozenset({"space"})  # a backbone reaches beyond every box
 
     def __init__(self, setup: Setup) -> None:

@@ -156,8 +156,8 @@ class Figure(ABC):
         category: where the report lists it.
         kinds: the kinds of data it is drawn for; empty for one picture of all data sets.
         needs: what there must be for the workflow to draw it: ``classifier``, a label that trains one on the data set; ``watch``, runs
-            whose likelihood is written down while they are trained; ``compositions``; ``theorems``, and no run at all. None: nothing but
-            runs.
+            whose likelihood is written down while they are trained; ``latent``, a label whose energy has a latent space;
+            ``compositions``; ``theorems``, and no run at all. None: nothing but runs.
     """
 
     name: ClassVar[str]
@@ -165,7 +165,7 @@ class Figure(ABC):
     caption: ClassVar[str]
     category: ClassVar[str]
     kinds: ClassVar[frozenset[Kind]]
-    needs: ClassVar[Literal["classifier", "watch", "compositions", "theorems"] | None] = None
+    needs: ClassVar[Literal["classifier", "watch", "latent", "compositions", "theorems"] | None] = None
 
     @abstractmethod
     def draw(self, context: Context) -> matplotlib.figure.Figure:

@@ -14,6 +14,7 @@ import pytest
 from brackets import bracket_about
 from long_runs import record_of
 from restored_examples import restored_by
+from straight_ways import straight_ways
 
 from ebmpipe.data.base import Density
 from ebmpipe.data.dequantised import Dequantised
@@ -140,7 +141,7 @@ def plane() -> Callable[..., Evaluation]:
                 lambda count: density.sample(count, rng), lambda x: -density.log_density(x), lambda x: (x[:, 0] > 0.5).astype(int), modes=2
             ),
             "foreign": uniform_set((2,), 4.0),
-            "restored": restored_by(test, density.mean, density.sd),
+            "restored": restored_by(test, density.mean, density.sd), "interpolated": straight_ways((2,)),
         }  # fmt: skip
         return Evaluation(**(known | fields))
 
@@ -187,7 +188,7 @@ def pictures() -> Callable[..., Evaluation]:
             ),
             "log_unnormalised": round_blob, "bracket": lambda: bracket_about(spec.dimension / 2 * np.log(2 * np.pi * spec.std**2)),
             "foreign": uniform_set(spec.shape, 1.0),
-            "restored": restored_by(test, np.asarray(test).mean(axis=0), 0.4),
+            "restored": restored_by(test, np.asarray(test).mean(axis=0), 0.4), "interpolated": straight_ways(spec.shape),
         }  # fmt: skip
         return Evaluation(**(known | fields))
 
