@@ -62,10 +62,11 @@ def look(folder: RunFolder, data: Prepared, device: str) -> tuple[Glance, list[s
     """All that the picture shows, and the closing lines."""
     config, ledger = folder.config, folder.ledger
     run = Run(folder.path, config.dataset, config.label, config.seed)
-    rng, few = numpy_generator(config.seed, "glance", "test"), SHOWN if data.spec.kind == "density" else SIDE**2
+    # What is looked at while settings are sought is not what claims are made on.
+    rng, few = numpy_generator(config.seed, "glance", "validation"), SHOWN if data.spec.kind == "density" else SIDE**2
     # All points of the plane, for the likelihood; of images no more than are shown.
-    test = data.model_space("test", rng) if data.spec.kind == "density" else next(data.in_parts("test", rng, few))
-    shown: dict[str, Any] = {"run": run, "spec": data.spec, "data": test[:few]}
+    held_out = data.model_space("validation", rng) if data.spec.kind == "density" else next(data.in_parts("validation", rng, few))
+    shown: dict[str, Any] = {"run": run, "spec": data.spec, "data": held_out[:few]}
     shown["method"] = registry.load("methods", config.method).title
     lost = folder.training_divergence
     rows: list[Measurement] = []
@@ -74,7 +75,7 @@ def look(folder: RunFolder, data: Prepared, device: str) -> tuple[Glance, list[s
     else:
         method = load_run(folder, data, device)
         if data.spec.kind == "density":
-            found, rows = density_of(method, data, test, device)
+            found, rows = density_of(method, data, held_out, device)
         else:
             found = samples_of(method, data, config.seed, device)
         shown |= found
@@ -99,18 +100,18 @@ def summary(ledger: Mapping[str, Any], rows: list[Measurement]) -> list[str]:
     return numbers
 
 
-def density_of(method: Method, data: Prepared, test: np.ndarray, device: str) -> tuple[dict[str, Any], list[Measurement]]:
+def density_of(method: Method, data: Prepared, held_out: np.ndarray, device: str) -> tuple[dict[str, Any], list[Measurement]]:
     """The normalised density of a model on the plane, on a grid, and its likelihood on held-out data."""
     try:
-        method.energy(torch.from_numpy(test[:1]).float().to(device))
+        method.energy(torch.from_numpy(held_out[:1]).float().to(device))
     except NoEnergy as reason:
         return {"missing": f"no density: {reason}"}, []
     chains = method.chains()
     evaluation = Evaluation(
         spec=data.spec,
-        test=test,
-        train=test[:0],
-        validation=test[:0],
+        test=held_out,
+        train=held_out[:0],
+        validation=held_out[:0],
         # A peak that the chains fell into counts in log Z, even one far from the data.
         samples={} if chains is None else {"persistent": chains.x.double().cpu().numpy()},
         primary="persistent",
@@ -125,7 +126,7 @@ def density_of(method: Method, data: Prepared, test: np.ndarray, device: str) ->
     assert evaluation.log_unnormalised is not None
     names = ("grid_x", "grid_y", "log_density")
     log_z, _ = normalise(evaluation)
-    grid = density_grid(evaluation.log_unnormalised, log_z, window(test[:SHOWN]), GRID)
+    grid = density_grid(evaluation.log_unnormalised, log_z, window(held_out[:SHOWN]), GRID)
     return {"grid": dict(zip(names, grid, strict=True))}, rows
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from ebmpipe.checking import ConfigError, Key, check, dotted, one_of
 from ebmpipe.layers import Layered, Settings, merged
 
+#: The keys that name a network or a flow: members of the catalogue, and what their revisions go by.
+MEMBERS = {"network": ("networks", "network"), "architecture": ("flows", "flow")}
 #: Keys whose values are mappings, below a label or a data set.
 SECTIONS = ("settings", "requires", "sampling", "long_run", "evaluation")
 
@@ -118,22 +120,30 @@ class Resolver:
 
         return [self._kernel({"kernel": kernel}, at(index))[0]["kernel"] for index, kernel in enumerate(given)]
 
-    def _flow(self, settings: Settings, at: Callable[[Key], Key], kind: str | None) -> tuple[Settings, dict[str, int]]:
-        """``settings`` with those of its flow complete, and the flow's revision.
+    def _member(
+        self, role: str, given: Settings, at: Callable[[Key], Key], kind: str | None, dataset: str | None
+    ) -> tuple[Settings, dict[str, int]]:
+        """A network or a flow that is ``given`` with every setting, and its revision.
+
+        Args:
+            role: the key that names it, ``network`` or ``architecture``.
+            given: its name and what is said of its settings.
+            at: where in the config a key of it stands.
+            kind: of the data that it has to take, if that is known.
+            dataset: these data, if they are one set.
 
         Raises:
-            ConfigError: if there is no such flow, it does not take ``kind`` of data, or its settings are wrong.
+            ConfigError: if there is no such member, it does not take ``kind`` of data, or its settings are wrong.
         """
-        flow, known = settings["architecture"], self.catalogue["flows"]
-        key = at(("architecture", "name"))
-        if ":" in flow["name"]:
-            return settings, imported(flow["name"], key)
-        entry: Settings = known[one_of(flow["name"], known, key)]
+        members, what = MEMBERS[role]
+        name, known, key = given["name"], self.catalogue[members], at((role, "name"))
+        if ":" in name:
+            return given, imported(name, key)
+        entry: Settings = known[one_of(name, known, key)]
         if kind is not None and kind not in entry["kinds"]:
-            raise ConfigError(f"{dotted(key)}: {flow['name']!r} takes {', '.join(entry['kinds'])}, not {kind}", key)
-        check(flow.get("settings", {}), entry["schema"], lambda inner: at(("architecture", "settings", *inner)))
-        complete = {"name": flow["name"], "settings": merged(entry["defaults"], flow.get("settings"))}
-        return settings | {"architecture": complete}, {f"flow:{flow['name']}": entry["revision"]}
+            raise ConfigError(f"{dotted(key)}: {name!r} takes {', '.join(entry['kinds'])}; {dataset or 'this'} is {kind}", key)
+        check(given.get("settings", {}), entry["schema"], lambda inner: at((role, "settings", *inner)))
+        return given | {"settings": merged(entry["defaults"], given.get("settings"))}, {f"{what}:{name}": entry["revision"]}
 
     def _network(self, kind: str, dataset: str | None) -> tuple[Settings, dict[str, int]]:
         """The energy network of a data set, or of a kind of data, with every setting, and its revision."""
@@ -145,17 +155,7 @@ class Resolver:
             # null is the network of the kind of data: what a layer below says of it, if anything.
             self._check_member_layer("networks", "network", place, layered)
             layered.lay({"network": given} if given else None, place)
-        network, key = layered.value["network"], layered.at(("network", "name"))
-        if ":" in network["name"]:
-            return network, imported(network["name"], key)
-        known = self.catalogue["networks"]
-        entry: Settings = known[one_of(network["name"], known, key)]
-        if kind not in entry["kinds"]:
-            text = f"{dotted(key)}: {network['name']!r} takes {', '.join(entry['kinds'])}; {dataset or 'this'} is {kind}"
-            raise ConfigError(text, key)
-        check(network.get("settings", {}), entry["schema"], lambda inner: layered.at(("network", "settings", *inner)))
-        settings = merged(entry["defaults"], network.get("settings"))
-        return network | {"settings": settings}, {f"network:{network['name']}": entry["revision"]}
+        return self._member("network", layered.value["network"], layered.at, kind, dataset)
 
     def _check_member_layer(self, members: str, role: str, key: Key, below: Layered) -> None:
         """Check what one layer says of its kernel, network or flow; by itself, as what is laid over it may hide a mistake.
@@ -252,6 +252,6 @@ class Resolver:
             settings, of_kernel = self._kernel(settings, layered.at, kind)
             revisions |= of_kernel
         if "architecture" in settings:
-            settings, of_flow = self._flow(settings, layered.at, kind)
-            revisions |= of_flow
+            flow, of_flow = self._member("architecture", settings["architecture"], layered.at, kind, dataset)
+            settings, revisions = settings | {"architecture": flow}, revisions | of_flow
         return settings, revisions
