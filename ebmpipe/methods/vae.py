@@ -26,7 +26,7 @@ class VAEConfig(MethodConfig):
     decoder: EventMapConfig = Field(EventMapConfig(width=256), description="size of the decoder; its learning rate is not used")
     encoder: EventMapConfig = Field(EventMapConfig(width=256), description="size of the encoder, likewise")
     draws: int = Field(
-        64, ge=1, description="latent vectors that the encoder proposes for the density of an example, by importance sampling, once trained"
+        16, ge=1, description="latent vectors that the encoder proposes for the density of an example, by importance sampling, once trained"
     )
     optimiser: OptimiserConfig = Field(
         OptimiserConfig(learning_rate=1e-3, betas=(0.9, 0.99), gradient_clip=10.0), description="how both are updated"
@@ -60,7 +60,7 @@ class VAE(Transported):
     sampler = "decoder"
     settings_by_kind: ClassVar[ByKind] = {
         "density": {"batch_size": 512, "decoder": {"gain": 4.0}},
-        "images": {"latent": 16, "data_noise": 0.3, "draws": 32},
+        "images": {"latent": 16, "data_noise": 0.3, "draws": 8},
     }
 
     def made(self, setup: Setup) -> nn.Module:
