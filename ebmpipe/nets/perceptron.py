@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ebmpipe.activations import Activation
 from ebmpipe.nets.base import HeadedNetwork, NetworkSettings, energy_of_logits
+from ebmpipe.products import affine
 from ebmpipe.spec import Kind
 
 
@@ -78,11 +79,11 @@ class Perceptron(HeadedNetwork):
         return self._workspace[key]
 
     def _forward_by_hand(self, x: Tensor) -> list[Tensor]:
-        """Fills the workspace with β_l a_l of the pre-activations a_1, ..., a_L, and the activations h_1, ..., h_L."""
-        buffers = self._buffers_for(x)
+        """β_l a_l of the pre-activations a_1, ..., a_L, then the activations h_1, ..., h_L; most of them in the workspace."""
+        buffers = list(self._buffers_for(x))
         depth, h = len(self.hidden), x
         for index, layer in enumerate(self._layers()):
-            torch.addmm(layer.bias, h, layer.weight.t(), out=buffers[index])
+            buffers[index] = affine(h, layer.weight, layer.bias, buffers[index])
             h = buffers[depth + index]
             self._activate(index, buffers[index], h)
         return buffers
@@ -103,7 +104,7 @@ class Perceptron(HeadedNetwork):
             pre, out = buffers[index], buffers[depth + index]
             torch.ops.aten.silu_backward.grad_input(delta, pre, grad_input=out)
             if index:
-                delta = torch.mm(out, layers[index].weight, out=buffers[index])
+                delta = affine(out, layers[index].weight.t(), None, buffers[index])
         return torch.mm(out, layers[0].weight)
 
     @torch.no_grad()
