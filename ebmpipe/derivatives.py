@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ebmpipe.activations import Activation
+from ebmpipe.products import linear
 
 if TYPE_CHECKING:
     from ebmpipe.energies import Energy
@@ -97,7 +97,7 @@ def by_forward_over_reverse(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor, 
 def linear_part(layer: Any, x: Tensor) -> Tensor:
     """What a linear layer or a convolution makes of ``x`` without its bias."""
     if isinstance(layer, nn.Linear):
-        return functional.linear(x, layer.weight)
+        return linear(x, layer.weight)
     out: Tensor = layer(x)
     return out if layer.bias is None else out - layer.bias.view(-1, 1, 1)
 

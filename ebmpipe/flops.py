@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+
+def of_linear(x: Any, weight: Any, *_: Any, **__: Any) -> int:
+    """Operations of x Wᵀ, of ``x`` (n, k) and ``weight`` (m, k)."""
+    return 2 * int(x.shape[0] * weight.shape[0] * weight.shape[1])
+
+
+#: Operations of a call by its function: those that torch has, and the product of `ebmpipe.products`.
+FORMULAS: dict[Any, Callable[..., int]] = dict(flop_registry)
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    FORMULAS[torch.ops.mkldnn._linear_pointwise] = of_linear
 
 
 class FlopCounter(TorchDispatchMode):
@@ -28,7 +40,7 @@ class FlopCounter(TorchDispatchMode):
     ) -> Any:
         keywords = dict(kwargs or {})
         out = func(*args, **keywords)
-        formula = flop_registry.get(func._overloadpacket)  # type: ignore[attr-defined]
+        formula = FORMULAS.get(func._overloadpacket)  # type: ignore[attr-defined]
         if formula is not None:
             keywords.pop("out", None)
             self.total += formula(*args, **keywords, out_val=out)

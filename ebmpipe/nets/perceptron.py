@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ebmpipe.activations import Activation
 from ebmpipe.nets.base import HeadedNetwork, NetworkSettings, energy_of_logits
-from ebmpipe.products import affine
+from ebmpipe.products import Linear, affine
 from ebmpipe.spec import Kind
 
 
@@ -38,7 +38,7 @@ class Perceptron(HeadedNetwork):
         super().__init__(shape, config, classes)
         assert isinstance(config, PerceptronConfig)
         sizes = [prod(shape)] + [config.width] * config.depth
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.hidden = nn.ModuleList(Linear(a, b) for a, b in pairwise(sizes))
         self.activations = nn.ModuleList(self.activation(config.width) for _ in range(config.depth))
         self.head = nn.Linear(config.width, self.outputs)
         self.gain = config.gain

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
 from ebmpipe import products
 from ebmpipe.config import NetworkConfig
+from ebmpipe.flops import FlopCounter
 from ebmpipe.nets.base import build_network
-from ebmpipe.products import LARGE, affine, by_onednn
+from ebmpipe.products import LARGE, Linear, affine, by_onednn, linear
 from ebmpipe.spec import DataSpec
 
 there = pytest.mark.skipif(
@@ -56,3 +58,53 @@ def test_gradients_by_hand_are_those_of_autograd(name, depth, faster):
         torch.testing.assert_close(found, slope, atol=1e-6, rtol=1e-4)
         torch.testing.assert_close(found_value, value.detach(), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(network.grad(x.detach()), slope, atol=1e-6, rtol=1e-4)
+
+
+def derivatives(multiply, x, weight, bias):
+    """x Wᵀ + b, its derivatives, and those of a function of them."""
+    x, weight, bias = (each.clone().requires_grad_(True) for each in (x, weight, bias))
+    out = multiply(x, weight, bias)
+    first = torch.autograd.grad(out.sin().sum(), (x, weight, bias), create_graph=True)
+    second = torch.autograd.grad(sum(each.square().sum() for each in first), (x, weight, bias))
+    return out, *first, *second
+
+
+@there
+def test_layers_are_differentiated_as_torch_s_are_twice(faster):
+    generator = torch.Generator().manual_seed(0)
+    x, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((512, 96), (128, 96), (128,)))
+    weight *= 0.1
+    for found, expected in zip(derivatives(linear, x, weight, bias), derivatives(functional.linear, x, weight, bias), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-4 * float(expected.detach().abs().max()), rtol=1e-4)
+
+
+@there
+def test_transforms_of_functions_go_through_layers(faster):
+    layer = Linear(128, 128)
+    x, direction = torch.randn(2, 256, 128, generator=torch.Generator().manual_seed(0)).unbind()
+
+    def value(points):
+        return layer(points).sin().sum(1)
+
+    along = torch.func.jvp(value, (x,), (direction,))[1]
+    slopes = torch.func.grad(lambda points: value(points).sum())(x)
+    torch.testing.assert_close(along, (slopes * direction).sum(1), atol=1e-4, rtol=1e-4)
+    each = torch.vmap(value)(torch.stack([x, direction]))
+    torch.testing.assert_close(each, torch.stack([value(x), value(direction)]), atol=1e-5, rtol=1e-5)
+    with torch.autograd.forward_ad.dual_level():
+        dual = value(torch.autograd.forward_ad.make_dual(x, direction))
+        torch.testing.assert_close(torch.autograd.forward_ad.unpack_dual(dual).tangent, along, atol=1e-4, rtol=1e-4)
+
+
+@there
+def test_operations_are_counted_alike(monkeypatch):
+    counts = []
+    for fast in (True, False):
+        monkeypatch.setattr(products, "onednn_is_faster", lambda fast=fast: fast)
+        spec = DataSpec("made_up", "vectors", (6,), 0.0, 1.0, None, None, None, None)
+        network, x = build_network(NetworkConfig(name="mlp", settings={"width": 256}), spec), torch.randn(300, 6)
+        with FlopCounter() as counter:
+            network(x).sum().backward()
+            network.grad(x)
+        counts.append(counter.total)
+    assert counts[0] == counts[1] > 0
