@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib.figure
 import numpy as np
 import pytest
-from long_runs import lost_run, record_of
+from long_runs import STEPS, lost_run, record_of
 
 from ebmpipe import registry
 from ebmpipe.mixing.record import FILE, LongRun
@@ -71,6 +71,21 @@ def drawn(name: str, results: Path, runs: Any = None) -> matplotlib.figure.Figur
 
 def texts(figure: matplotlib.figure.Figure) -> str:
     return " ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+
+
+def test_chains_in_latent_space_have_rows_of_their_own(plane_world: Path, give: Callable[..., Path]) -> None:
+    before = drawn("film_strip", plane_world), drawn("mixing", plane_world)
+    rng = np.random.default_rng(0)
+    for seed in (0, 1):
+        made = record_of(lambda n: rng.standard_normal((n, 2)), lambda x: (x**2).sum(axis=1) / 2, kernels=("mala", "latent_hmc"))
+        give("pcd", made, seed)
+    strip, mixing = drawn("film_strip", plane_world), drawn("mixing", plane_world)
+    assert "pcd\nhmc, latent" in texts(strip) and "hmc, latent" in texts(mixing)
+    columns = len(STEPS)
+    assert len(strip.axes) == len(before[0].axes) + columns and len(mixing.axes) == len(before[1].axes)
+    # The other rows have lines of the same style as before, the new kernel one of its own.
+    legend = [text.get_text() for text in mixing.legends[0].get_texts()]
+    assert legend[-3:] == ["mala", "hmc", "hmc, latent"] or sorted(legend[-3:]) == ["hmc", "hmc, latent", "mala"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -394,6 +394,23 @@ def test_the_figure_of_classifiers_is_drawn_where_there_are_some():
     assert "calibration" in plan(default()).figures("digits")
 
 
+def test_the_figure_of_interpolation_is_planned_where_a_label_has_a_latent_space():
+    methods = {"pcd": {}, "flow": {}, "tilt": {"method": "neural_transport", "requires": {"backbone": "flow"}}}
+    made = plan({"methods": methods, "datasets": {"rings": {}, "two_moons": {"labels": ["pcd", "flow"]}}})
+    assert "interpolation" in made.figures("rings") and "interpolation" not in made.figures("two_moons")
+
+
+def test_kernels_in_latent_space_are_checked_as_others_are():
+    made = plan(
+        {"methods": {"pcd": {}}, "datasets": {"rings": {"long_run": {"latent_kernels": [{"name": "nuts", "settings": {"step_size": 1}}]}}}}
+    )
+    assert made.long_run_settings("rings")["latent_kernels"][0]["settings"] == {"step_size": 1}
+    assert "sampler:nuts" in made.long_run_revisions("rings")
+    for wrong in ({"name": "hcm"}, {"name": "hmc", "settings": {"step": 1}}):
+        with pytest.raises(ConfigError, match="latent_kernels"):
+            plan({"methods": {"pcd": {}}, "datasets": {"rings": {"long_run": {"latent_kernels": [wrong]}}}})
+
+
 def test_the_figure_of_likelihoods_is_planned_where_they_are_watched():
     made = plan({"methods": {"pcd": {}}, "datasets": {"two_moons": {"watch": True}, "rings": {}, "digits": {}}})
     assert ["likelihood_curves" in made.figures(name) for name in made.datasets] == [True, False, False]

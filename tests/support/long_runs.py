@@ -9,7 +9,7 @@ import numpy as np
 
 from ebmpipe.config import LongRunConfig
 from ebmpipe.mixing.diagnostics import diagnose
-from ebmpipe.mixing.record import KernelRun, LongRun
+from ebmpipe.mixing.record import LATENT, KernelRun, LongRun
 
 STEPS = (0, 1, 10, 100)
 
@@ -67,8 +67,10 @@ def record_of(
     def made(name: str) -> KernelRun:
         flat = sample(chains * draws)
         labels = None if tell is None else tell(flat).reshape(chains, draws)
-        energies = energy_of(flat).reshape(chains, draws)
-        return kernel_run(flat.reshape(chains, draws, *flat.shape[1:]), energies, labels, modes, name, per_step=3 if name == "hmc" else 1)
+        energies, per_step, latent = energy_of(flat).reshape(chains, draws), 3 if "hmc" in name else 1, name.startswith(LATENT)
+        found = kernel_run(flat.reshape(chains, draws, *flat.shape[1:]), energies, labels, modes, name, per_step, latent=latent)
+        own = {"frames": np.stack([sample(chains) for _ in STEPS]).astype(np.float32), "frame_steps": np.array(STEPS)} if latent else {}
+        return KernelRun(found.about, {**found.arrays, **own})
 
     shown = [sample(chains) for _ in STEPS] if frames is None else frames
     return LongRun(
