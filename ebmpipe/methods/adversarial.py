@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ebmpipe.config import MethodConfig, OptimiserConfig
 from ebmpipe.derivatives import to_first_order
 from ebmpipe.energies import frozen, value_and_gradient
+from ebmpipe.event_map import EventMap, EventMapConfig
 from ebmpipe.methods.base import ByKind, EnergyMethod, Reference, Samples, Setup
-from ebmpipe.methods.event_map import EventMap, EventMapConfig
 from ebmpipe.methods.f_divergences import DIVERGENCES, Divergence
 from ebmpipe.methods.noisy_generator import NoisyGenerator, NoisyGeneratorConfig
 from ebmpipe.optimisation import Learner, Update, apply_all

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ebmpipe.config import MethodConfig, OptimiserConfig
 from ebmpipe.derivatives import slope
 from ebmpipe.energies import Watched
+from ebmpipe.event_map import EventMap, EventMapConfig
 from ebmpipe.methods.base import ByKind, EnergyMethod, Reference, Setup
-from ebmpipe.methods.event_map import EventMap, EventMapConfig
 from ebmpipe.optimisation import Learner, Update, apply_all
 from ebmpipe.spec import DataSpec
 

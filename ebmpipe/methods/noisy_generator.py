@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ebmpipe.energies import BASE_WIDTH
-from ebmpipe.methods.event_map import EventMap, EventMapConfig
+from ebmpipe.event_map import EventMap, EventMapConfig
 from ebmpipe.optimisation import Diverged
 from ebmpipe.spec import DataSpec
 

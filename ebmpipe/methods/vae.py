@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ebmpipe.config import MethodConfig, OptimiserConfig
+from ebmpipe.latent_networks import LatentNetworkConfig, build_decoder, build_encoder
 from ebmpipe.latent_variable import LatentVariableLaw
 from ebmpipe.methods.base import ByKind, Reference, Setup
-from ebmpipe.methods.event_map import EventMap, EventMapConfig
 from ebmpipe.methods.transported import Transported
 
 
@@ -23,8 +23,8 @@ class VAEConfig(MethodConfig):
     noise: float = Field(
         0.5, gt=0, description="standard deviation of the noise on the decoder's output at first, in units of the data's; it is learned"
     )
-    decoder: EventMapConfig = Field(EventMapConfig(width=256), description="size of the decoder; its learning rate is not used")
-    encoder: EventMapConfig = Field(EventMapConfig(width=256), description="size of the encoder, likewise")
+    decoder: LatentNetworkConfig = Field(LatentNetworkConfig(), description="the decoder; how it is updated `optimiser` says")
+    encoder: LatentNetworkConfig = Field(LatentNetworkConfig(), description="the encoder, likewise")
     draws: int = Field(
         16, ge=1, description="latent vectors that the encoder proposes for the density of an example, by importance sampling, once trained"
     )
@@ -66,8 +66,8 @@ class VAE(Transported):
     def made(self, setup: Setup) -> nn.Module:
         config, spec = setup.config, setup.spec
         assert isinstance(config, VAEConfig)
-        decoder = EventMap(config.latent, spec.shape, config.decoder)
-        encoder = EventMap(spec.dimension, (2, config.latent), config.encoder)
+        decoder = build_decoder(config.latent, spec.shape, config.decoder)
+        encoder = build_encoder(spec.shape, config.latent, config.encoder)
         return LatentVariableLaw(decoder, encoder, config.latent, config.noise, config.draws, spec, setup.generator)
 
     @property

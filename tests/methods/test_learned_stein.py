@@ -9,8 +9,8 @@ from quadratic_network import QuadraticNetwork
 
 from ebmpipe.config import NetworkConfig
 from ebmpipe.energies import BASE_WIDTH
+from ebmpipe.event_map import EventMapConfig
 from ebmpipe.methods import build
-from ebmpipe.methods.event_map import EventMapConfig
 from ebmpipe.methods.learned_stein import Critic, seen_by_critic, stein_statistic
 from ebmpipe.methods.score_matching import explicit_score_matching
 from ebmpipe.spec import DataSpec

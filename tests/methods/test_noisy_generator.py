@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ebmpipe.methods.event_map import EventMap, EventMapConfig
+from ebmpipe.event_map import EventMap, EventMapConfig
 from ebmpipe.methods.noisy_generator import NoisyGenerator, NoisyGeneratorConfig
 from ebmpipe.spec import DataSpec
 

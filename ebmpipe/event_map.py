@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ebmpipe.config import Model, OptimiserConfig
+from ebmpipe.products import Linear
 
 
 class EventMapConfig(Model):
@@ -51,7 +52,7 @@ class EventMap(nn.Module):
         sizes = [inputs] + [config.width] * config.depth
         layers: list[nn.Module] = []
         for a, b in pairwise(sizes):
-            layers += [nn.Linear(a, b), nn.SiLU()]
+            layers += [Linear(a, b), nn.SiLU()]
         self.perceptron = nn.Sequential(*layers, nn.Linear(config.width, prod(shape)))
         self.linear = nn.Linear(inputs, prod(shape), bias=False)
         with torch.no_grad():
