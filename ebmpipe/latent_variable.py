@@ -22,26 +22,24 @@ class LatentVariableLaw(TransportedLaw):
         decoder: g, (n, latent) -> (n, *event), of standardised events.
         encoder: (n, *event) standardised -> (n, 2, latent), μ and log τ².
         latent: dimension of z.
-        noise: σ at first; it is learned.
-        draws: how many z_k.
+        noise: σ at first; it is a weight.
         spec: the data.
-        generator: of the e_k.
+        fixed: the e_k, (draws, latent); None: one, which is 0.
 
     Attributes:
-        log_noise: log σ, a weight.
-        fixed: the e_k, (draws, latent).
+        log_noise: log σ.
     """
 
     fixed: Tensor
 
     def __init__(
-        self, decoder: nn.Module, encoder: nn.Module, latent: int, noise: float, draws: int, spec: DataSpec, generator: torch.Generator
+        self, decoder: nn.Module, encoder: nn.Module, latent: int, noise: float, spec: DataSpec, fixed: Tensor | None = None
     ) -> None:
         super().__init__(spec.shape)
         self.decoder, self.encoder, self.latent, self.mean, self.std = decoder, encoder, latent, spec.mean, spec.std
         self.dimension = latent + spec.dimension
         self.log_noise = nn.Parameter(torch.tensor(math.log(noise)))
-        self.register_buffer("fixed", torch.randn(draws, latent, generator=generator))
+        self.register_buffer("fixed", torch.zeros(1, latent) if fixed is None else fixed)
         self.log_constant = spec.dimension * math.log(spec.std)
 
     def carried(self, u: Tensor) -> Tensor:

@@ -68,7 +68,8 @@ class VAE(Transported):
         assert isinstance(config, VAEConfig)
         decoder = build_decoder(config.latent, spec.shape, config.decoder)
         encoder = build_encoder(spec.shape, config.latent, config.encoder)
-        return LatentVariableLaw(decoder, encoder, config.latent, config.noise, config.draws, spec, setup.generator)
+        fixed = torch.randn(config.draws, config.latent, generator=setup.generator)
+        return LatentVariableLaw(decoder, encoder, config.latent, config.noise, spec, fixed)
 
     @property
     def gradient_evaluations_per_step(self) -> int:

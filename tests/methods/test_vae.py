@@ -56,7 +56,8 @@ def linear(shape, noise=0.6, draws=4, factor=1.0, shift=0.0):
     generator = torch.Generator().manual_seed(0)
     latent = min(2, math.prod(shape))
     decoder = Linear(shape, latent, generator)
-    law = LatentVariableLaw(decoder, Posterior(decoder, noise, factor, shift), latent, noise, draws, spec_of(shape), generator)
+    fixed = torch.randn(draws, latent, generator=generator)
+    law = LatentVariableLaw(decoder, Posterior(decoder, noise, factor, shift), latent, noise, spec_of(shape), fixed)
     return law.double().requires_grad_(False)
 
 
@@ -151,7 +152,7 @@ def test_what_tilts_it_comes_to_the_data_too(name):
     generator = torch.Generator().manual_seed(0)
     decoder = Linear((3,), 2, generator).float()
     decoder.matrix, decoder.offset = decoder.matrix.float(), torch.zeros(3)
-    law = LatentVariableLaw(decoder, Posterior(decoder, 0.8), 2, 0.8, 4, spec, generator).requires_grad_(False)
+    law = LatentVariableLaw(decoder, Posterior(decoder, 0.8), 2, 0.8, spec).requires_grad_(False)
     backbone = SimpleNamespace(law=law, noise_level=0.0)
     given = {"batch_size": 1024, "optimiser": {"learning_rate": 0.02, "average_decay": 0.99}}
     network = NetworkConfig(name=QuadraticNetwork.name)
