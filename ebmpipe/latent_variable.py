@@ -11,6 +11,10 @@ from ebmpipe.spec import DataSpec
 from ebmpipe.transported_law import TransportedLaw
 
 
+#: Bound of the logarithm of the encoder's variances: far from the data a network may say anything, and its exponential is no number.
+LARGEST = 10.0
+
+
 class LatentVariableLaw(TransportedLaw):
     """The law of x = m + s (g(z) + σε) with z, ε ~ N(0, I) and the data's mean m and standard deviation s. Its support is the whole space.
 
@@ -56,7 +60,7 @@ class LatentVariableLaw(TransportedLaw):
     def encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean μ(x) and standard deviation τ(x) of q(z | x), each (n, latent)."""
         mean, log_variance = self.encoder((x - self.mean) / self.std).unbind(1)
-        return mean, (log_variance / 2).exp()
+        return mean, (log_variance.clamp(-LARGEST, LARGEST) / 2).exp()
 
     def log_given(self, residual: Tensor) -> Tensor:
         """log p(y | z) of a standardised event y in nats, by the square of its distance from g(z)."""

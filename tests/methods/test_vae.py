@@ -175,3 +175,11 @@ def test_a_tilt_of_other_data_is_refused():
     with pytest.raises(ValueError, match=r"data_noise: 0\.3"):
         build("neural_transport", spec, {}, 0, required={"backbone": backbone})
     assert build("neural_transport", spec, {"data_noise": 0.3}, 0, required={"backbone": backbone}).noise_level == 0.3
+
+
+def test_the_density_is_a_number_wherever_it_is_asked_for():
+    """The encoder's variances far from the data are whatever its last layer makes of large numbers."""
+    law = build("vae", spec_of((2,), "density"), {"latent": 2}, 0).law
+    with torch.no_grad():
+        law.encoder.linear.weight.mul_(30)
+        assert law(torch.tensor([[1e3, -1e3], [-1e4, 1e4], [0.0, 0.0]])).isfinite().all()
