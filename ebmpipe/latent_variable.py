@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ebmpipe.spec import DataSpec
 from ebmpipe.transported_law import TransportedLaw
 
-
 #: Bound of the logarithm of the encoder's variances: far from the data a network may say anything, and its exponential is no number.
 LARGEST = 10.0
 
