@@ -36,9 +36,9 @@ def empty() -> matplotlib.figure.Figure:
     return figure
 
 
-def name_row(axes: Axes, context: Context, label: str) -> None:
-    """Write a label's name to the left of its row."""
-    text = context.name(label).replace(" (", "\n(")
+def name_row(axes: Axes, context: Context, label: str, more: str = "") -> None:
+    """Write a label's name to the left of its row, and what else there is to say of it below."""
+    text = context.name(label).replace(" (", "\n(") + (f"\n{more}" if more else "")
     axes.set_ylabel(text, rotation=0, ha="right", va="center", labelpad=5, color=INK, fontsize=8)
 
 

@@ -39,7 +39,7 @@ class FilmStrip(Figure):
         shown = [strip for label, found in runs_with_chains(context).items() for strip in strips_of(label, found[0][1])]
         if not shown:
             return empty()
-        steps = sorted({step for strip in shown for step in strip.frames})
+        steps = sorted({step for strip in shown if strip.primary for step in strip.frames})
         columns = len(steps)
         images = context.spec.kind == "images"
         side = PICTURES if images else POINTS
@@ -57,9 +57,11 @@ class FilmStrip(Figure):
                     view.show(axes, strip.frames[step], context.looks[strip.label].colour)
                 elif step == lost:
                     axes.text(0.5, 0.5, "diverged", transform=axes.transAxes, ha="center", va="center", fontsize=7)
-            name_row(row[0], context, strip.label)
-            if strip.kernel.about["latent"]:
-                row[0].set_ylabel(f"{row[0].get_ylabel()}\n{in_words(strip.kernel.about['name'])}")
+            # Kernels that pay more for a step end after fewer; where they end is shown where the others do.
+            if not strip.primary and strip.kernel.lost is None and (last := max(strip.frames)) not in steps:
+                view.show(row[-1], strip.frames[last], context.looks[strip.label].colour)
+                row[-1].set_title(f"{last:,}")
+            name_row(row[0], context, strip.label, "" if strip.primary else in_words(str(strip.kernel.about["name"])))
         for axes, step in zip(grid[0], steps, strict=True):
             axes.set_title(f"step {step:,}" if step == 0 else f"{step:,}")
         longest = max((found[0][1] for found in runs_with_chains(context).values()), key=lambda record: len(record.frame_steps))
@@ -79,11 +81,13 @@ class Strip:
         label: whose chains they are.
         kernel: what moved them.
         frames: the chains by step, each (chains, *event).
+        primary: whether it is the kernel whose steps the columns are.
     """
 
     label: str
     kernel: KernelRun
     frames: Mapping[int, np.ndarray]
+    primary: bool = True
 
 
 def strips_of(label: str, record: LongRun) -> list[Strip]:
@@ -91,7 +95,8 @@ def strips_of(label: str, record: LongRun) -> list[Strip]:
     found = [Strip(label, record.primary, dict(zip(map(int, record.frame_steps), record.frames, strict=True)))]
     for kernel in record.kernels.values():
         if "frames" in kernel.arrays and len(kernel.arrays["frames"]):
-            found.append(Strip(label, kernel, dict(zip(map(int, kernel.arrays["frame_steps"]), kernel.arrays["frames"], strict=True))))
+            frames = dict(zip(map(int, kernel.arrays["frame_steps"]), kernel.arrays["frames"], strict=True))
+            found.append(Strip(label, kernel, frames, primary=False))
     return found
 
 

@@ -8,6 +8,7 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from ebmpipe.report.base import Context, Figure
 from ebmpipe.report.figures.out_of_distribution import mean_of, number
@@ -101,3 +102,4 @@ class Interpolation(Figure):
         axes.set_ylabel("E above its ends\n(nats)")
         span = float(np.quantile(np.abs(rise), 0.95))
         axes.set_yscale("symlog", linthresh=max(1.0, 0.05 * span))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
