@@ -12,13 +12,9 @@ from ebmpipe.config import MethodConfig
 from ebmpipe.derivatives import to_first_order
 from ebmpipe.energies import GaussianLaw, frozen, value_and_gradient
 from ebmpipe.methods.base import ByKind, EnergyMethod, Reference, Samples, Setup
-from ebmpipe.methods.noise_contrast import NormalisedEnergy, accuracy, contrast
+from ebmpipe.methods.noise_contrast import FLOW_CONTRASTIVE, NormalisedEnergy, accuracy, contrast
 from ebmpipe.methods.noise_flow import NoiseFlow, NoiseFlowConfig
 from ebmpipe.optimisation import Update, apply_all
-
-FLOW_CONTRASTIVE = Reference(
-    "R. Gao, E. Nijkamp, D. P. Kingma, Z. Xu, A. M. Dai, Y. N. Wu", "Flow contrastive estimation of energy-based models", 2020, "1912.00589"
-)
 
 
 class FlowContrastiveConfig(MethodConfig):

@@ -12,21 +12,14 @@ from torch import Tensor
 from ebmpipe import samplers
 from ebmpipe.config import KernelConfig, SamplingConfig
 from ebmpipe.energies import Energy, frozen
-from ebmpipe.methods.base import ByKind, Reference, Samples, Setup, build_kernel
+from ebmpipe.methods.base import ByKind, Samples, Setup, build_kernel
 from ebmpipe.methods.contrastive import told_of_contrast
 from ebmpipe.methods.persistence import Drawn, Persistence
-from ebmpipe.methods.tilting import Tilting, TiltingConfig
+from ebmpipe.methods.tilting import NT_EBM, Tilting, TiltingConfig
 from ebmpipe.transport import LatentEnergy, independence
 
 #: How much an update changes log ε by, for each unit by which the acceptance misses its target.
 ADAPTATION = 0.05
-
-NT_EBM = Reference(
-    "E. Nijkamp, R. Gao, P. Sountsov, S. Vasudevan, B. Pang, S.-C. Zhu, Y. N. Wu",
-    "MCMC should mix: learning energy-based model with neural transport latent space MCMC",
-    2022,
-    "2006.06897",
-)
 
 
 class NeuralTransportConfig(TiltingConfig):

@@ -9,10 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ebmpipe.methods.base import ByKind, Setup
-from ebmpipe.methods.flow_contrastive import FLOW_CONTRASTIVE
-from ebmpipe.methods.neural_transport import NT_EBM
-from ebmpipe.methods.noise_contrast import NormalisedEnergy, accuracy, contrast
-from ebmpipe.methods.tilting import Tilting, TiltingConfig
+from ebmpipe.methods.noise_contrast import FLOW_CONTRASTIVE, NormalisedEnergy, accuracy, contrast
+from ebmpipe.methods.tilting import NT_EBM, Tilting, TiltingConfig
 
 
 class NeuralTransportNCEConfig(TiltingConfig):

@@ -9,7 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ebmpipe.energies import gradient, support_of, value_and_gradient
+from ebmpipe.methods.base import Reference
 from ebmpipe.supports import Box
+
+FLOW_CONTRASTIVE = Reference(
+    "R. Gao, E. Nijkamp, D. P. Kingma, Z. Xu, A. M. Dai, Y. N. Wu", "Flow contrastive estimation of energy-based models", 2020, "1912.00589"
+)
 
 
 def contrast(log_ratio_data: Tensor, log_ratio_noise: Tensor, ratio: float) -> tuple[Tensor, Tensor]:

@@ -13,13 +13,21 @@ from torch import Tensor, nn
 from ebmpipe import samplers
 from ebmpipe.config import KernelConfig, MethodConfig, SamplingConfig
 from ebmpipe.energies import Energy, Law, frozen
-from ebmpipe.methods.base import CHUNK, EnergyMethod, Samples, Setup, build_kernel, long_chains
+from ebmpipe.methods.base import CHUNK, EnergyMethod, Reference, Samples, Setup, build_kernel, long_chains
 from ebmpipe.optimisation import Update
 from ebmpipe.transport import LatentEnergy, Tilt, TiltedEnergy
 from ebmpipe.transported_law import TransportedLaw
 
 #: Steps of dual averaging that the own sampler finds its step size in, where training has not found one.
 ADAPTATION = 100
+
+
+NT_EBM = Reference(
+    "E. Nijkamp, R. Gao, P. Sountsov, S. Vasudevan, B. Pang, S.-C. Zhu, Y. N. Wu",
+    "MCMC should mix: learning energy-based model with neural transport latent space MCMC",
+    2022,
+    "2006.06897",
+)
 
 
 class TiltingConfig(MethodConfig):
