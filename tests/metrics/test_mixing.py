@@ -82,7 +82,7 @@ def test_kernels_have_rows_of_their_own_and_one_that_is_lost_says_why(plane):
     evaluation = plane()
     record = replace(evaluation.long_run, kernels={"mala": evaluation.long_run.kernels["mala"], "hmc": lost_run(16)})
     rows = rows_of(replace(evaluation, long_run=record, cache={}))
-    assert rows["rhat"].status == "ok" and rows["rhat"].protocol.startswith("mala, step size adapted to each energy; 16 chains")
+    assert rows["rhat"].status == "ok" and rows["rhat"].protocol.startswith("mala, step size found for each energy; 16 chains")
     assert rows["rhat@hmc"].status == "not available: the chains diverged: 3 of 8 have an energy that is not finite"
     assert set(rows) == set(Mixing().reports(replace(evaluation, long_run=record)))
 
