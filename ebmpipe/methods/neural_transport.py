@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ebmpipe import samplers
 from ebmpipe.config import KernelConfig, SamplingConfig
-from ebmpipe.energies import Energy, frozen
+from ebmpipe.energies import frozen
 from ebmpipe.methods.base import ByKind, Samples, Setup, build_kernel
 from ebmpipe.methods.contrastive import told_of_contrast
 from ebmpipe.methods.persistence import Drawn, Persistence
@@ -96,20 +96,16 @@ class NeuralTransport(Tilting):
     def random_cost(self) -> bool:
         return self.kernel.random_cost
 
-    def moved(self, tilt: Energy, z: Tensor, steps: int, generator: torch.Generator) -> tuple[Tensor, samplers.Summary]:
-        """Chains from ``z`` (n, dimension) after ``steps`` steps of the kernel under ``tilt``."""
-        return samplers.run(self.adapted, LatentEnergy(tilt, self.law), z, steps, generator)
-
     def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
         config, n, report = self.config, len(batch), {}
         drawn = None if self.persistence is None else self.persistence.draw(n, generator)
         z = self.fresh(n, generator) if drawn is None else drawn.x
+        energy = LatentEnergy(self.live, self.law)
         with frozen(self.live), torch.no_grad():
             if config.independence:
-                z, accepted = independence(LatentEnergy(self.live, self.law), z, config.independence, generator)
-                report["independence_acceptance"] = accepted
-            z, summary = self.moved(self.live, z, config.steps, generator)
-            negatives = self.law.carried(z)
+                z, report["independence_acceptance"] = independence(energy, z, config.independence, generator)
+            z, summary = samplers.run(self.adapted, energy, z, config.steps, generator)
+            negatives = energy.carried(z)
         x = torch.cat([batch, negatives])
         energies = self.live(x)
         on_data, on_negatives = (part.mean() for part in energies.split(n))

@@ -129,5 +129,5 @@ class Tilting(EnergyMethod):
             sampler="latent chains",
             before=x if self.denoises else None,
             gradient_evaluations=drawn.gradient_evaluations + n * int(self.denoises),
-            notes=drawn.notes | {"kernel": self.config.kernel.model_dump(mode="json")},
+            notes=drawn.notes | {"kernel": self.own_sampling.kernel.model_dump(mode="json")},
         )

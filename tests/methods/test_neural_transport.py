@@ -131,10 +131,11 @@ class TestLearning:
         assert float(reports[0]["step_size"]) == pytest.approx(0.01)
         assert np.mean([report["acceptance"] for report in reports[-50:]]) == pytest.approx(0.7, abs=0.05)
 
-    def test_the_backbone_stays_as_it_is_and_out_of_the_model_file(self):
+    @pytest.mark.parametrize("name", ["neural_transport", "neural_transport_nce"])
+    def test_the_backbone_stays_as_it_is_and_out_of_the_model_file(self, name):
         spec = spec_of()
-        required = required_of("neural_transport", spec)
-        method, generator = build("neural_transport", spec, {}, 0, required=required), torch.Generator()
+        required = required_of(name, spec)
+        method, generator = build(name, spec, {}, 0, required=required), torch.Generator()
         before = {key: value.clone() for key, value in required["backbone"].state_dict().items()}
         for _ in range(3):
             method.training_step(torch.randn(128, 2, generator=generator), generator)

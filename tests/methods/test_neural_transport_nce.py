@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from backbones import gaussian_backbone, required_of
+from backbones import gaussian_backbone
 from quadratic_network import QuadraticNetwork, gaussian_of
 
 from ebmpipe.config import NetworkConfig
@@ -51,14 +51,3 @@ class TestLearning:
         assert float(reports[0]["loss"]) == pytest.approx(2 * math.log(2))
         assert float(reports[-1]["loss"]) == pytest.approx(2 * math.log(2), abs=0.02)
         assert abs(float(reports[-1]["log_partition"])) < 0.1
-
-
-def test_the_backbone_stays_as_it_is_and_out_of_the_model_file():
-    spec = DataSpec("made_up", "density", (2,), 0.4, 1.7, None, None, 2.0, Path())
-    required = required_of("neural_transport_nce", spec)
-    method, generator = build("neural_transport_nce", spec, {}, 0, required=required), torch.Generator()
-    before = {key: value.clone() for key, value in required["backbone"].state_dict().items()}
-    for _ in range(3):
-        method.training_step(torch.randn(128, 2, generator=generator), generator)
-    assert all(torch.equal(value, before[key]) for key, value in required["backbone"].state_dict().items())
-    assert not any("flow" in key for key in method.state_dict())
