@@ -34,6 +34,8 @@ def method_entry(method: Any) -> dict[str, Any]:
         "requires": list(method.requires),
         "control": method.control,
         "latent_space": method.latent_space,
+        "generates": method.generates,
+        "revises": method.revises,
         "references": [vars(reference) for reference in method.references],
         "defaults": method.Config().model_dump(mode="json"),
         "settings_by_kind": {kind: dict(settings) for kind, settings in method.settings_by_kind.items()},

@@ -198,7 +198,7 @@ class LongRunConfig(Model):
 
 
 #: Where samples of a run can come from; see `ebmpipe.sampling.draw`.
-Source = Literal["fresh", "own", "noisy", "noisy_own", "persistent"]
+Source = Literal["fresh", "own", "generated", "noisy", "noisy_own", "persistent"]
 
 
 class PartitionConfig(Model):
@@ -259,6 +259,7 @@ class EvaluationConfig(Model):
     source: Source = Field(
         "fresh",
         description="the samples that bare metric ids are about, the same for every method: fresh, own (of a method's own sampler), "
+        "generated (of a generator, where the own sampler revises its samples), "
         "persistent (chains of training), noisy or noisy_own (fresh or own ones before the denoising jump); others are `metric@source`",
     )
     metrics: list[str] | None = Field(None, description="families of metrics; null: every one that applies")

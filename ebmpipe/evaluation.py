@@ -28,7 +28,9 @@ from ebmpipe.metrics.quadrature import density_grid, normalise
 from ebmpipe.mixing.record import FILE, LongRun
 from ebmpipe.optimisation import Diverged
 from ebmpipe.provenance import Stopwatch, choose_device
+from ebmpipe.reconstructing import reconstructor
 from ebmpipe.restoring import restorer
+from ebmpipe.revising import reviser
 from ebmpipe.runs import RunFolder
 from ebmpipe.sampling import BEFORE_JUMP
 from ebmpipe.scored import Scored
@@ -267,6 +269,8 @@ def evaluation_of(
         noisy=noisy if smooth else None,
         foreign=load_foreign(config.out_of_distribution, data) if wanted(OUT_OF_DISTRIBUTION, config) else {},
         restored=restorer(scored, data.spec, test, config.restoration, device),
+        reconstructed=reconstructor(scored, test, device),
+        revised=reviser(scored, device),
         interpolated=interpolator(scored, device),
         log_partition=scored.log_partition,
         long_run=long_run,

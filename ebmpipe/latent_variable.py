@@ -25,23 +25,36 @@ class LatentVariableLaw(TransportedLaw):
         decoder: g, (n, latent) -> (n, *event), of standardised events.
         encoder: (n, *event) standardised -> (n, 2, latent), μ and log τ².
         latent: dimension of z.
-        noise: σ at first; it is a weight.
+        noise: σ; at first, if it is a weight.
         spec: the data.
         fixed: the e_k, (draws, latent); None: one, which is 0.
+        learned_noise: whether σ is a weight.
 
     Attributes:
         log_noise: log σ.
     """
 
     fixed: Tensor
+    log_noise: Tensor
 
     def __init__(
-        self, decoder: nn.Module, encoder: nn.Module, latent: int, noise: float, spec: DataSpec, fixed: Tensor | None = None
+        self,
+        decoder: nn.Module,
+        encoder: nn.Module,
+        latent: int,
+        noise: float,
+        spec: DataSpec,
+        fixed: Tensor | None = None,
+        learned_noise: bool = True,
     ) -> None:
         super().__init__(spec.shape)
         self.decoder, self.encoder, self.latent, self.mean, self.std = decoder, encoder, latent, spec.mean, spec.std
         self.dimension = latent + spec.dimension
-        self.log_noise = nn.Parameter(torch.tensor(math.log(noise)))
+        log_noise = torch.tensor(math.log(noise))
+        if learned_noise:
+            self.log_noise = nn.Parameter(log_noise)
+        else:
+            self.register_buffer("log_noise", log_noise)
         self.register_buffer("fixed", torch.zeros(1, latent) if fixed is None else fixed)
         self.log_constant = spec.dimension * math.log(spec.std)
 
@@ -60,6 +73,11 @@ class LatentVariableLaw(TransportedLaw):
         """Mean μ(x) and standard deviation τ(x) of q(z | x), each (n, latent)."""
         mean, log_variance = self.encoder((x - self.mean) / self.std).unbind(1)
         return mean, (log_variance.clamp(-LARGEST, LARGEST) / 2).exp()
+
+    def misfit(self, x: Tensor, z: Tensor) -> Tensor:
+        """-log p(x | z) in nats, up to a constant, of every pair: ‖x - m - s g(z)‖²/2s²σ², (n,). σ is held fixed."""
+        residual = ((x - self.decoded(z)) / self.std).flatten(1).square().sum(1)
+        return residual / (2 * (2 * self.log_noise.detach()).exp())
 
     def log_given(self, residual: Tensor) -> Tensor:
         """log p(y | z) of a standardised event y in nats, by the square of its distance from g(z)."""
@@ -95,3 +113,20 @@ class LatentVariableLaw(TransportedLaw):
         """-log p̂(x) in nats, (n,)."""
         weights = self.log_weights(x, self.fixed[:, None].to(x))
         return math.log(len(self.fixed)) - weights.logsumexp(0)
+
+
+class Posterior:
+    """E(z) = ‖x - g(z)‖²/2σ² + ‖z‖²/2 in standardised units: what z may have been, given one x for each, up to a constant.
+
+    Args:
+        law: decoder and σ.
+        x: (n, *event); the i-th is that of the i-th latent vector.
+        doubled: whether the likelihood is squared, exp(-‖x - g(z)‖²/σ²), as the released code of Cui & Han (2023) has it.
+    """
+
+    def __init__(self, law: LatentVariableLaw, x: Tensor, doubled: bool = False) -> None:
+        self.law, self.x, self.factor = law, x.detach(), 2.0 if doubled else 1.0
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """E in nats, (n,)."""
+        return self.factor * self.law.misfit(self.x, z) + z.square().sum(1) / 2

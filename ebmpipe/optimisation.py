@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -189,6 +191,18 @@ def apply_all(*updates: Update) -> list[dict[str, float]]:
     for update, (gradients, _) in zip(updates, found, strict=True):
         update.learner.update(gradients)
     return [report for _, report in found]
+
+
+@contextmanager
+def undone_by_divergence(*learners: Learner) -> Iterator[None]:
+    """Put ``learners`` back to what they were if what is done inside raises `Diverged`: for updates that cannot all be made at once."""
+    kept = [{name: value.clone() for name, value in learner.state_dict().items()} for learner in learners]
+    try:
+        yield
+    except Diverged:
+        for learner, state in zip(learners, kept, strict=True):
+            learner.load_state_dict(state)
+        raise
 
 
 def apply_gradients(loss: Tensor, learner: Learner, energies: Tensor | None = None) -> dict[str, float]:

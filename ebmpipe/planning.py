@@ -540,10 +540,12 @@ class Plan(Resolver):
         return chosen
 
     def figures(self, dataset: str) -> list[str]:
-        """The figures of one data set: those of its kind, of which some need a classifier, a latent space, or watched runs."""
+        """The figures of one data set: those of its kind, some of which need a label with something that others lack, or watched runs."""
         labels = self.labels[dataset]
         there = {"classifier": any(self._classifies(label, dataset) for label in labels), "watch": self.watched(dataset)}
-        there["latent"] = any(self._method_entry(label).get("latent_space") for label in labels)
+        # A class of one's own is imported where it trains, not here.
+        for need, key in (("latent", "latent_space"), ("generator", "generates"), ("revision", "revises")):
+            there[need] = any(self._method_entry(label).get(key) for label in labels)
         of_kind = {name: entry for name, entry in self.catalogue["figures"].items() if self._kind(dataset) in entry["kinds"]}
         return [name for name, entry in of_kind.items() if there.get(entry.get("needs"), True)]
 

@@ -21,6 +21,7 @@ from ebmpipe.restoration.restored import Restored, Restorer, Task
 from ebmpipe.scored import Scored
 from ebmpipe.seeding import numpy_generator, torch_generator
 from ebmpipe.spec import DataSpec
+from ebmpipe.tensors import doubles
 
 
 def missing_of(spec: DataSpec, which: Literal["centre", "lower"]) -> np.ndarray:
@@ -114,7 +115,7 @@ def denoised(energy: Energy, scored: Scored, spec: DataSpec, clean: np.ndarray, 
     start = resampled(propose, config.candidates, generator)
     found = posterior(law, start, config, generator, jump_of(energy, scored), title="denoising", keep=spec.kind != "images")
     protocol = f"noise τ = {tau:g}, {told(config, scored)}"
-    return Restored(clean, observed, array(found.means), array(found.last), None, array(found.draws), tau, protocol)
+    return Restored(clean, observed, doubles(found.means), doubles(found.last), None, doubles(found.draws), tau, protocol)
 
 
 def inpainted(energy: Energy, scored: Scored, spec: DataSpec, clean: np.ndarray, config: RestorationConfig, device: str) -> Restored:
@@ -146,9 +147,4 @@ def inpainted(energy: Energy, scored: Scored, spec: DataSpec, clean: np.ndarray,
     where = {"centre": "the middle square of half the side", "lower": "the lower half"}[config.missing] if spec.kind == "images" else "x₂"
     protocol = f"{where} missing, {told(config, scored)}"
     observed = np.where(mask, np.nan, clean)
-    return Restored(clean, observed, array(found.means), array(found.last), mask, array(found.draws), 0.0, protocol)
-
-
-def array(tensor: Tensor) -> np.ndarray:
-    """A tensor as a float64 array."""
-    return np.asarray(tensor.double().cpu())
+    return Restored(clean, observed, doubles(found.means), doubles(found.last), mask, doubles(found.draws), 0.0, protocol)

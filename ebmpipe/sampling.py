@@ -46,12 +46,14 @@ def draw(method: Method, seed: int, device: str) -> tuple[dict[str, np.ndarray],
     """Samples by source, float32 (n, *event), and how each was made.
 
     Sources are ``fresh``, the long chains that are the same for every method; ``own``, the samples of the method's own sampler, if it has
-    one; ``noisy`` and ``noisy_own``, these two before the denoising jump, if there was one; and ``persistent``, the chains of training,
-    if there are any, with the same jump. No source depends on which others there are.
+    one; ``generated``, those of the generator whose samples the own sampler revises, if it does; ``noisy`` and ``noisy_own``, the first two
+    before the denoising jump, if there was one; and ``persistent``, the chains of training, if there are any, with the same jump. No source
+    depends on which others there are.
     """
     n, settings = method.sampling.n, method.sampling.model_dump(mode="json")
     fresh = method.sample(n, torch_generator(seed, "sampling", device=device))
     own = method.own_samples(n, torch_generator(seed, "sampling", "own", device=device))
+    generated = method.generated_samples(n, torch_generator(seed, "sampling", "generated", device=device))
     sources, made = {}, {}
     for name, drawn, more in (("fresh", fresh, {"settings": settings}), ("own", own, {})):
         if drawn is None:
@@ -59,6 +61,8 @@ def draw(method: Method, seed: int, device: str) -> tuple[dict[str, np.ndarray],
         sources[name], made[name] = drawn.x, record_of(drawn, denoised=method.denoises, **more)
         if drawn.before is not None:
             sources[BEFORE_JUMP[name]], made[BEFORE_JUMP[name]] = drawn.before, record_of(drawn, denoised=False, **more)
+    if generated is not None:
+        sources["generated"], made["generated"] = generated.x, record_of(generated, denoised=False)
     chains = method.chains()
     if chains is not None:
         kept = chains.x[:n]

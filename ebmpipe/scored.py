@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ebmpipe.energies import Energy, Law
+from ebmpipe.latent_codes import LatentCodes
 from ebmpipe.methods.base import Method, NoEnergy
+from ebmpipe.sample_revision import SampleRevision
 from ebmpipe.transport import LatentEnergy
 
 
@@ -29,6 +31,8 @@ class Scored:
         smooth: adds the noise that E allows for to examples (n, *event); None if it allows for none.
         log_partition: log Z of E in nats as training estimated it, and its standard error.
         latent: the law of E in the latent space of what it tilts; None if it has none.
+        latent_codes: what latent vectors of its generator examples may have come from; None without a generator.
+        sample_revision: how a generator's samples are revised under E; None if none are.
         latent_samples: count and stream of randomness -> as many samples of that law, (n, dimension).
         class_probabilities: p(y | x), (n, *event) -> (n, classes) float64; None if there is no classifier.
         seed: root of the metrics' randomness.
@@ -45,6 +49,8 @@ class Scored:
     log_partition: tuple[float, float] | None = None
     latent: LatentEnergy | None = None
     latent_samples: Callable[[int, torch.Generator], Tensor] | None = None
+    latent_codes: LatentCodes | None = None
+    sample_revision: SampleRevision | None = None
     class_probabilities: Callable[[Tensor], Tensor] | None = None
     seed: int = 0
 
@@ -76,6 +82,8 @@ class Scored:
             log_partition=method.log_partition(),
             latent=latent,
             latent_samples=latent_samples if latent else None,
+            latent_codes=method.latent_codes(),
+            sample_revision=method.sample_revision(),
             class_probabilities=method.class_probabilities if method.classifies else None,
             seed=seed,
         )

@@ -1,4 +1,4 @@
-"""Arrays that are mapped from a file, as tensors."""
+"""Between tensors and arrays: those that are mapped from a file, and those that figures and metrics work with."""
 
 from __future__ import annotations
 
@@ -18,3 +18,8 @@ def shared(array: np.ndarray) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)
         return torch.from_numpy(array)
+
+
+def doubles(tensor: Tensor) -> np.ndarray:
+    """A tensor as a float64 array of its own."""
+    return np.asarray(tensor.detach().double().cpu())

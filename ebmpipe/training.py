@@ -133,6 +133,15 @@ def check_trainable(config: RunConfig, data: Prepared, results: Path, device: st
         make(config, data, results, device)
 
 
+def update(method: Method, batches: Batches, batch: Tensor, step: int, generator: torch.Generator) -> dict[str, Any]:
+    """One update by the ``batch`` of ``step``, with all that the method asks to know of its examples."""
+    if method.classifies:
+        return method.labelled_step(batch, batches.labels_at(step), generator)
+    if method.follows_examples:
+        return method.followed_step(batch, batches.chosen(step), generator)
+    return method.training_step(batch, generator)
+
+
 def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device: str, checkpoint_period: float) -> RunFolder:
     """`train` in a folder that no other process works in; ``config`` is resolved."""
     data, results = Prepared(data_folder, config.dataset), folder.results
@@ -202,10 +211,7 @@ def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device:
                     batch = batches.at(budget.updates, generator)
                     batch = method.smoothed(batch, method.config.data_noise, generator)
                     with FlopCounter() if count_flops else nullcontext() as counter:
-                        if method.classifies:
-                            report = method.labelled_step(batch, batches.labels_at(budget.updates), generator)
-                        else:
-                            report = method.training_step(batch, generator)
+                        report = update(method, batches, batch, budget.updates, generator)
                 except Diverged as divergence:
                     status, reason = "diverged", str(divergence)
                     final = latest_row()

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from ebmpipe import registry, samplers
 from ebmpipe.config import KernelConfig, MethodConfig, NetworkConfig, SamplingConfig
 from ebmpipe.energies import BasedEnergy, Energy, Law, base_law, frozen, gradient, support_of, tempered
+from ebmpipe.latent_codes import LatentCodes
 from ebmpipe.layers import merged
 from ebmpipe.nets.base import build_network
 from ebmpipe.nets.spectral import spectrally_normalised
 from ebmpipe.optimisation import Learner, Update, apply_gradients
+from ebmpipe.sample_revision import SampleRevision
 from ebmpipe.samplers.adaptation import adapt, check_adaptable
 from ebmpipe.samplers.base import check_reaches_target
 from ebmpipe.seeding import derive
@@ -176,6 +178,8 @@ class Method(nn.Module, ABC):
         trains: False for controls, which run no update.
         control: True for rows that only give the tables their scale.
         latent_space: whether it has a `latent_energy`.
+        generates: whether it has `latent_codes`.
+        revises: whether it has a `sample_revision`.
         exact_sampler: whether `sample` draws exactly from the law of `energy`, independently.
     """
 
@@ -192,6 +196,8 @@ class Method(nn.Module, ABC):
     control: ClassVar[bool] = False
     exact_sampler: ClassVar[bool] = False
     latent_space: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
+    revises: ClassVar[bool] = False
 
     def __init__(self, setup: Setup) -> None:
         super().__init__()
@@ -260,6 +266,15 @@ class Method(nn.Module, ABC):
         """`training_step` of a method that `classifies`: one whole update from ``batch`` (n, *event) and its classes ``labels`` (n,)."""
         raise NotImplementedError(f"{self.name} learns no classes")
 
+    @property
+    def follows_examples(self) -> bool:
+        """Whether it keeps something of each training example: then updates are those of `followed_step`."""
+        return False
+
+    def followed_step(self, batch: Tensor, chosen: Tensor, generator: torch.Generator) -> dict[str, Any]:
+        """`training_step` of a method that follows examples: ``batch`` (n, *event) and which of the training split they are, (n,) int64."""
+        raise NotImplementedError(f"{self.name} keeps nothing of single examples")
+
     @abstractmethod
     def energy(self, x: Tensor) -> Tensor:
         """E(x) of the trained model in nats, shape (n,): averaged weights, base and temperature included.
@@ -318,6 +333,18 @@ class Method(nn.Module, ABC):
         They are the source ``own``, beside those of `sample`, by which all methods are compared. Like those, they end with the denoising
         jump, the positions before it being in `Samples.before`.
         """
+        return None
+
+    def generated_samples(self, n: int, generator: torch.Generator) -> Samples | None:
+        """``n`` samples of the generator whose samples the own sampler revises, as they are: the source ``generated``; None without one."""
+        return None
+
+    def sample_revision(self) -> SampleRevision | None:
+        """How the own sampler revises a generator's samples under the energy, averaged weights; None if it does not."""
+        return None
+
+    def latent_codes(self) -> LatentCodes | None:
+        """What latent vectors of its generator examples may have come from, averaged weights; None without a generator."""
         return None
 
     def latent_energy(self) -> LatentEnergy | None:

@@ -8,11 +8,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ebmpipe.config import MethodConfig, OptimiserConfig
+from ebmpipe.config import KernelConfig, MethodConfig, OptimiserConfig
+from ebmpipe.latent_codes import LatentCodes
 from ebmpipe.latent_networks import LatentNetworkConfig, build_decoder, build_encoder
 from ebmpipe.latent_variable import LatentVariableLaw
-from ebmpipe.methods.base import ByKind, Reference, Setup
+from ebmpipe.methods.base import ByKind, Reference, Setup, build_kernel
 from ebmpipe.methods.transported import Transported
+
+#: What would revise latent vectors under the posterior; training takes no step of it.
+POSTERIOR_KERNEL = KernelConfig(name="mala", settings={"step_size": 0.1})
 
 
 class VAEConfig(MethodConfig):
@@ -58,6 +62,7 @@ class VAE(Transported):
     Config = VAEConfig
     config: VAEConfig
     sampler = "decoder"
+    generates = True
     settings_by_kind: ClassVar[ByKind] = {
         "density": {"batch_size": 512, "decoder": {"gain": 4.0}},
         "images": {"latent": 16, "data_noise": 0.3, "draws": 8},
@@ -70,6 +75,11 @@ class VAE(Transported):
         encoder = build_encoder(spec.shape, config.latent, config.encoder)
         fixed = torch.randn(config.draws, config.latent, generator=setup.generator)
         return LatentVariableLaw(decoder, encoder, config.latent, config.noise, spec, fixed)
+
+    def latent_codes(self) -> LatentCodes:
+        law = self.learner.average
+        assert isinstance(law, LatentVariableLaw)
+        return LatentCodes(law, build_kernel(POSTERIOR_KERNEL, kind="vectors"), steps=0)
 
     @property
     def gradient_evaluations_per_step(self) -> int:

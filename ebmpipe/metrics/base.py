@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ebmpipe.features.base import FeatureSpace
     from ebmpipe.foreign.sets import ForeignSet
     from ebmpipe.metrics.interpolation import Interpolator
+    from ebmpipe.metrics.reconstruction import Reconstructor
+    from ebmpipe.metrics.sample_revision import Reviser
     from ebmpipe.mixing.record import LongRun
     from ebmpipe.partition.bracket import Bracket
     from ebmpipe.restoration.restored import Restorer
@@ -91,6 +93,8 @@ class Evaluation:
         noisy: examples (n, *event) and the name of a stream -> the same with that noise, drawn from the stream; None if it allows for none.
         foreign: sets of examples that are not of the data, by name.
         restored: denoises or completes test examples by sampling that energy; None if the run has no energy.
+        reconstructed: gives test examples back by a generator; None if the run has none.
+        revised: revises a generator's samples under that energy; None if the run revises none.
         interpolated: goes between samples of that energy through the latent space of what it tilts; None if it has none.
         log_partition: log Z of that energy in nats as training estimated it, and its standard error; None if it did not.
         long_run: the long runs of that energy, or why there are none; None if they were not made.
@@ -122,6 +126,8 @@ class Evaluation:
     noisy: Callable[[np.ndarray, str], np.ndarray] | None = None
     foreign: Mapping[str, ForeignSet] = field(default_factory=dict)
     restored: Restorer | None = None
+    reconstructed: Reconstructor | None = None
+    revised: Reviser | None = None
     interpolated: Interpolator | None = None
     log_partition: tuple[float, float] | None = None
     long_run: LongRun | None = None

@@ -157,6 +157,7 @@ class Figure(ABC):
         kinds: the kinds of data it is drawn for; empty for one picture of all data sets.
         needs: what there must be for the workflow to draw it: ``classifier``, a label that trains one on the data set; ``watch``, runs
             whose likelihood is written down while they are trained; ``latent``, a label whose energy has a latent space;
+            ``generator``, a label whose model makes examples of latent vectors; ``revision``, one that revises a generator's samples;
             ``compositions``; ``theorems``, and no run at all. None: nothing but runs.
     """
 
@@ -165,7 +166,7 @@ class Figure(ABC):
     caption: ClassVar[str]
     category: ClassVar[str]
     kinds: ClassVar[frozenset[Kind]]
-    needs: ClassVar[Literal["classifier", "watch", "latent", "compositions", "theorems"] | None] = None
+    needs: ClassVar[Literal["classifier", "watch", "latent", "generator", "revision", "compositions", "theorems"] | None] = None
 
     @abstractmethod
     def draw(self, context: Context) -> matplotlib.figure.Figure:

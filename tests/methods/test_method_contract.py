@@ -14,6 +14,7 @@ from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import BasedEnergy, gradient
 from ebmpipe.energy_change import EnergyChange
 from ebmpipe.flows.law import FlowLaw
+from ebmpipe.latent_codes import LatentCodes
 from ebmpipe.latent_variable import LatentVariableLaw
 from ebmpipe.methods import NoEnergy, build
 from ebmpipe.methods.pd_galerkin import PDGalerkin
@@ -108,7 +109,11 @@ def check_cost(method, data, monkeypatch):
     monkeypatch.setattr(PDGalerkin, "of_the_head", once(PDGalerkin.of_the_head, torch.numel))
     energies = [(BasedEnergy, "forward"), (BasedEnergy, "with_logits"), (NoisyEnergies, "forward"), (Tilt, "forward")]
     # Elsewhere a flow is noise beside the energy; here it may be the energy.
-    energies += [(law, passes) for law, passes in ((FlowLaw, "forward"), (LatentVariableLaw, "bound")) if isinstance(method.live, law)]
+    energies += [
+        (law, passes)
+        for law, passes in ((FlowLaw, "forward"), (LatentVariableLaw, "bound"), (LatentVariableLaw, "misfit"))
+        if isinstance(method.live, law)
+    ]
     for energy, passes in energies:
         plain = getattr(energy, passes)
 
@@ -120,6 +125,22 @@ def check_cost(method, data, monkeypatch):
             return plain(self, x, *level)
 
         monkeypatch.setattr(energy, passes, watched)
+    # Chains of latent vectors are of -log p(x, z), where that is what is learned; of others they are passes of a generator alone.
+    revise = LatentCodes.revised
+
+    def watched_chains(self, *arguments):
+        before = len(seen)
+        by_hand.append(revise)
+        try:
+            z, summary = revise(self, *arguments)
+        finally:
+            by_hand.pop()
+        del seen[before:]
+        if isinstance(method.live, LatentVariableLaw):
+            counted.append(summary.gradient_evaluations)
+        return z, summary
+
+    monkeypatch.setattr(LatentCodes, "revised", watched_chains)
     exact = BasedEnergy.slope_and_laplacian
 
     def watched_laplacian(self, x):
@@ -270,7 +291,9 @@ class TestEveryTrainedMethod:
         method = made(name, data, iterations=updates, optimiser={"learning_rate": 0.01, "sgd_learning_rate": 0.5}, **more)
         trained(method, data, 0, updates)
         x = torch.from_numpy(data.model_space("test", np.random.default_rng(0))[:2000]).float()
-        noise = method.base.sample(2000, torch.Generator().manual_seed(0))
+        # Where chains begin at a generator's samples, these are all the noise that the energy has seen.
+        begun = made(name, data).generator_samples if method.revises else None
+        noise = begun(2000, torch.Generator().manual_seed(0)).x if begun else method.base.sample(2000, torch.Generator().manual_seed(0))
         with torch.no_grad():
             gap = (method.energy(noise) - method.base(noise)).mean() - (method.energy(x) - method.base(x)).mean()
         assert gap > 0.1

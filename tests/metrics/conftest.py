@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from brackets import bracket_about
+from generators import given_back, revised_by_steps
 from long_runs import record_of
 from restored_examples import restored_by
 from straight_ways import straight_ways
@@ -142,6 +143,7 @@ def plane() -> Callable[..., Evaluation]:
             ),
             "foreign": uniform_set((2,), 4.0),
             "restored": restored_by(test, density.mean, density.sd), "interpolated": straight_ways((2,)),
+            "reconstructed": given_back((2,)), "revised": revised_by_steps((2,)),
         }  # fmt: skip
         return Evaluation(**(known | fields))
 
@@ -189,6 +191,7 @@ def pictures() -> Callable[..., Evaluation]:
             "log_unnormalised": round_blob, "bracket": lambda: bracket_about(spec.dimension / 2 * np.log(2 * np.pi * spec.std**2)),
             "foreign": uniform_set(spec.shape, 1.0),
             "restored": restored_by(test, np.asarray(test).mean(axis=0), 0.4), "interpolated": straight_ways(spec.shape),
+            "reconstructed": given_back(spec.shape), "revised": revised_by_steps(spec.shape),
         }  # fmt: skip
         return Evaluation(**(known | fields))
 
