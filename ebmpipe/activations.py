@@ -12,7 +12,13 @@ from torch.nn import functional
 
 
 class Activation(nn.Module, ABC):
-    """A function φ that is applied to every unit by itself, twice differentiable almost everywhere."""
+    """A function φ that is applied to every unit by itself, twice differentiable almost everywhere.
+
+    Attributes:
+        smooth: whether it is so everywhere: then second derivatives say how φ bends, and else nothing.
+    """
+
+    smooth: ClassVar[bool] = True
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -43,6 +49,7 @@ class SiLU(Activation):
 class LeakyReLU(Activation):
     """x where x > 0, else x/5: linear but for a kink, so that its second derivative is zero wherever there is one."""
 
+    smooth = False
     SLOPE: ClassVar[float] = 0.2
 
     def forward(self, x: Tensor) -> Tensor:

@@ -41,10 +41,11 @@ def resolve(config: RunConfig, dataset: type[DataSet] | None = None) -> RunConfi
     revisions[f"network:{chosen.name}"] = network.revision
     if "kernel" in settings:
         revisions[f"sampler:{settings['kernel']['name']}"] = registry.load("samplers", settings["kernel"]["name"]).revision
-    if "architecture" in settings:
-        flow = registry.load("flows", settings["architecture"]["name"])
-        revisions[f"flow:{settings['architecture']['name']}"] = flow.revision
-        settings["architecture"]["settings"] = flow.Config.model_validate(settings["architecture"]["settings"]).model_dump(mode="json")
+    for role, members, what in (("architecture", "flows", "flow"), ("network", "nets", "network")):
+        if found := settings.get(role):
+            member = registry.load(members, found["name"])
+            revisions[f"{what}:{found['name']}"] = member.revision
+            found["settings"] = member.Config.model_validate(found["settings"]).model_dump(mode="json")
     filled = chosen.model_copy(update={"settings": network.Config.model_validate(chosen.settings).model_dump(mode="json")})
     return config.model_copy(update={"settings": settings, "network": filled, "revisions": revisions})
 

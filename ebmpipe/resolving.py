@@ -243,7 +243,8 @@ class Resolver:
             if entry:
                 self._check_layer(place, entry["schema"])
                 self._check_member_layer("samplers", "kernel", place, layered)
-                self._check_member_layer("flows", "architecture", place, layered)
+                for role, (members, _) in MEMBERS.items():
+                    self._check_member_layer(members, role, place, layered)
             layered.lay(self._said(place), place)
         if not entry:
             return layered.value, imported(self.method_of(label), ("methods", label, "method"))
@@ -251,7 +252,8 @@ class Resolver:
         if "kernel" in settings:
             settings, of_kernel = self._kernel(settings, layered.at, kind)
             revisions |= of_kernel
-        if "architecture" in settings:
-            flow, of_flow = self._member("architecture", settings["architecture"], layered.at, kind, dataset)
-            settings, revisions = settings | {"architecture": flow}, revisions | of_flow
+        for role in MEMBERS:
+            if settings.get(role):
+                member, of_member = self._member(role, settings[role], layered.at, kind, dataset)
+                settings, revisions = settings | {role: member}, revisions | of_member
         return settings, revisions

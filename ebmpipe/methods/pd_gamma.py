@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import nn
 
-from ebmpipe.config import OptimiserConfig
+from ebmpipe.config import NetworkConfig, OptimiserConfig
 from ebmpipe.methods.base import ByKind, Reference, Setup
 from ebmpipe.methods.particle_dynamics import PARTICLE_DYNAMICS, STEPS, ParticleDynamicsConfig
 from ebmpipe.methods.pd_alpha import PDAlpha
@@ -20,6 +20,7 @@ class PDGammaConfig(ParticleDynamicsConfig):
     """Settings of `PDGamma`."""
 
     steps: int = Field(0, ge=0, description=STEPS)
+    network: NetworkConfig | None = Field(None, description="the network whose tangent kernel it is; null: that of all methods")
     members: int = Field(2, ge=1, description="networks whose tangent kernels are averaged")
     optimiser: OptimiserConfig = Field(
         OptimiserConfig(sgd_after=0.0, sgd_learning_rate=2e-2, schedule="constant", average_decay=0.0),
@@ -33,8 +34,8 @@ class PDGamma(PDAlpha):
     The energy is linear in what is learned (`TangentNetwork`), so that gradient descent in the weights is descent in the space of
     functions and a finite difference of energies is h Ė exactly: `pd_alpha` for such an energy. The particles follow the gradient flow of
     the squared maximum mean discrepancy ½ MMD²(particles, data) in k (Arbel et al. 2019), and -Ė is its witness function. The authors
-    draw a new network in every step and keep the energy on a grid; here it is a function everywhere, of a kernel that stays: the average
-    of ``members`` such draws, which their step estimates with one.
+    draw a new network of leaky rectifiers in every step and keep the energy on a grid; here it is a function everywhere, of a kernel that
+    stays: the average of ``members`` such draws, which their step estimates with one.
 
     Particles without Langevin steps come to the data; their energy does not (see `ParticleDynamics`).
     """
@@ -62,4 +63,6 @@ class PDGamma(PDAlpha):
         super().__init__(setup)
 
     def network(self, setup: Setup, spec: DataSpec) -> nn.Module:
-        return TangentNetwork(lambda: build_network(setup.network, spec, self.classes), self.config.members, self.classes)
+        return TangentNetwork(
+            lambda: build_network(self.config.network or setup.network, spec, self.classes), self.config.members, self.classes
+        )

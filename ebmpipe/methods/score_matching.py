@@ -14,6 +14,7 @@ from ebmpipe.data.base import Density
 from ebmpipe.derivatives import slope, slope_and_laplacian
 from ebmpipe.energies import Energy, Watched
 from ebmpipe.methods.base import ByKind, EnergyMethod, Reference, Setup
+from ebmpipe.nets.base import check_smooth
 from ebmpipe.spec import DataSpec
 
 
@@ -92,6 +93,8 @@ class ScoreMatching(EnergyMethod):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self.density: Density | None = None
+        if self.config.form == "implicit":
+            check_smooth(self, self.name)
         if self.config.form == "explicit":
             self.density = density_of(setup.spec)
             if self.config.data_noise:

@@ -11,7 +11,8 @@ from torch import Tensor
 from ebmpipe.config import MethodConfig
 from ebmpipe.derivatives import slope_and_curvature
 from ebmpipe.energies import Energy, Watched
-from ebmpipe.methods.base import ByKind, EnergyMethod, Reference
+from ebmpipe.methods.base import ByKind, EnergyMethod, Reference, Setup
+from ebmpipe.nets.base import check_smooth
 
 
 def plain_slices(energy: Energy, x: Tensor, v: Tensor) -> Tensor:
@@ -114,6 +115,11 @@ class SlicedScoreMatching(EnergyMethod):
     config: SlicedScoreMatchingConfig
     supports = frozenset({"space"})  # on a box the boundary terms do not vanish
     settings_by_kind: ClassVar[ByKind] = {"density": {"batch_size": 512}, "images": {"batch_size": 128, "data_noise": 0.3}}
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        if self.config.estimator != "finite_difference":
+            check_smooth(self, self.name)
 
     @property
     def gradient_evaluations_per_step(self) -> int:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from ebmpipe import registry
+from ebmpipe.activations import Activation
 from ebmpipe.config import NetworkConfig
 from ebmpipe.derivatives import by_forward_laplacian, by_forward_over_reverse
 from ebmpipe.spec import DataSpec, Kind
@@ -45,6 +46,21 @@ class EnergyNetwork(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """f(x) in nats, shape (n,)."""
+
+    @property
+    def smooth(self) -> bool:
+        """Whether f is twice differentiable everywhere: of one with kinks second derivatives know nothing."""
+        return all(module.smooth for module in self.modules() if isinstance(module, Activation))
+
+
+def check_smooth(module: nn.Module, name: str) -> None:
+    """Raise ValueError if a network in ``module`` is not `EnergyNetwork.smooth`, which the method ``name`` needs."""
+    kinked = [type(part).name for part in module.modules() if isinstance(part, EnergyNetwork) and not part.smooth]
+    if kinked:
+        raise ValueError(
+            f"{name} learns from second derivatives, and those of {kinked[0]} with leaky rectifiers are zero wherever there are any: "
+            "choose another network, or `activation: silu`"
+        )
 
 
 class HeadedNetwork(EnergyNetwork):

@@ -24,7 +24,7 @@ class ConvConfig(NetworkSettings):
     dense: int | None = Field(None, ge=1, description="units of a hidden layer on what the convolutions leave; null: there is none")
     activation: Literal["silu", "leaky_relu"] = Field(
         "silu",
-        description="between all layers; second derivatives of leaky_relu are zero: it is not for (sliced) score matching",
+        description="between all layers; second derivatives of leaky_relu are zero, so that (sliced) score matching refuses it",
     )
 
 

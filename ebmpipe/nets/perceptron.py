@@ -28,7 +28,8 @@ class PerceptronConfig(NetworkSettings):
 class Perceptron(HeadedNetwork):
     """A linear head on h_L, with h_l = φ_l(W_l h_{l-1} + b_l), h_0 = x flattened.
 
-    Every unit's φ is a σ(βa) with the logistic function σ and some β: the gradient by hand rests on φ'(a) being SiLU's at βa.
+    Every unit's φ is a σ(βa) with the logistic function σ and some β, unless a subclass says how to go back through another: the gradient
+    by hand rests on φ'(a) being SiLU's at βa.
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"density", "vectors", "images", "binary"})
@@ -54,6 +55,10 @@ class Perceptron(HeadedNetwork):
     @abstractmethod
     def _activate(self, index: int, pre: Tensor, out: Tensor) -> None:
         """Write h = a σ(βa) of layer ``index``, whose a is in ``pre``, to ``out``, and leave in ``pre`` βa, in which φ' is that of SiLU."""
+
+    def _back(self, delta: Tensor, pre: Tensor, out: Tensor) -> None:
+        """Write φ'(a) ``delta`` to ``out``, of a layer for which ``pre`` is what `_activate` has left there."""
+        torch.ops.aten.silu_backward.grad_input(delta, pre, grad_input=out)
 
     def features(self, x: Tensor) -> Tensor:
         h = x.flatten(1)
@@ -102,7 +107,7 @@ class Perceptron(HeadedNetwork):
         delta: Tensor = self.head.weight.expand(n, -1) if logits is None else -(logits.softmax(1) @ self.head.weight)
         for index in reversed(range(depth)):
             pre, out = buffers[index], buffers[depth + index]
-            torch.ops.aten.silu_backward.grad_input(delta, pre, grad_input=out)
+            self._back(delta, pre, out)
             if index:
                 delta = affine(out, layers[index].weight.t(), None, buffers[index])
         return torch.mm(out, layers[0].weight)

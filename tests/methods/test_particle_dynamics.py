@@ -330,12 +330,16 @@ def test_a_tangent_network_is_linear_in_its_weights(shape, classes):
     torch.testing.assert_close(tangent.outputs_at(x).detach(), expected)
 
 
-def test_gamma_is_the_gradient_flow_of_the_discrepancy_of_its_kernel():
+@pytest.mark.parametrize("own", [None, {"name": "leaky_mlp", "settings": {"width": 8, "depth": 1}}], ids=["same", "own"])
+def test_gamma_is_the_gradient_flow_of_the_discrepancy_of_its_kernel(own):
     """E ← E + h (E_particles k - E_data k), y ← y - h ∇ of the same, by kernels between pairs; and the discrepancy falls."""
     spec, h = spec_of(2), 0.05
     settings = {"particles": 6, "members": 2, "optimiser": {"sgd_after": 0.0, "sgd_learning_rate": h, "schedule": "constant"}}
+    # Whichever network it is, that of all methods or its own.
+    settings |= {"network": own}
     method = build("pd_gamma", spec, settings, network=NetworkConfig(settings={"width": 6})).double()
     tangent = method.live.network
+    assert next(tuple(weight.shape) for weight in tangent.weights) == ((2, 8, 2) if own else (2, 6, 2))
     data = 1 + 0.5 * torch.randn(8, 2, generator=torch.Generator().manual_seed(9), dtype=DOUBLE)
     probe = torch.randn(5, 2, generator=torch.Generator().manual_seed(10), dtype=DOUBLE)
 

@@ -45,7 +45,7 @@ def test_only_large_products_in_single_precision_are_onednn_s(faster):
 
 
 @there
-@pytest.mark.parametrize("name", ["mlp", "swish_mlp"])
+@pytest.mark.parametrize("name", ["mlp", "swish_mlp", "leaky_mlp"])
 @pytest.mark.parametrize("depth", [1, 3])
 def test_gradients_by_hand_are_those_of_autograd(name, depth, faster):
     spec = DataSpec("made_up", "vectors", (6,), 0.0, 1.0, None, None, None, None)

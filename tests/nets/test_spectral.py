@@ -18,7 +18,7 @@ from ebmpipe.optimisation import Diverged, Learner
 SLOPE = 1.0999
 #: Every network with settings that keep it small, on images of three channels.
 NETWORKS = sorted(name for name, network in registry.load_all("nets").items() if "images" in network.kinds)
-SMALL = {"mlp": {"width": 16}, "swish_mlp": {"width": 16}, "conv": {"widths": [4, 6]}, "resnet": {"widths": [4, 6]}}
+SMALL = {name: {"width": 16} for name in ("mlp", "swish_mlp", "leaky_mlp")} | {name: {"widths": [4, 6]} for name in ("conv", "resnet")}
 SHAPE = (3, 8, 8)
 
 
