@@ -171,7 +171,7 @@ class Resolver:
         own = given.get("name")
         if own is not None and ":" not in own:
             one_of(own, known, (*key, role, "name"))
-        entry = known.get(own or below.value.get(role, {}).get("name"))
+        entry = known.get(own or (below.value.get(role) or {}).get("name"))
         if entry is not None:
             # What this layer need not say, another may.
             check(given.get("settings", {}), {**entry["schema"], "required": []}, lambda inner: (*key, role, "settings", *inner))
