@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ebmpipe.nets.base import EnergyNetwork, HeadedNetwork, energy_of_logits
+from ebmpipe.nets.perceptron import Perceptron
 
 
 class Outputs(nn.Module):
@@ -55,6 +56,16 @@ class TangentNetwork(nn.Module):
         """f itself, or the logits, (n, outputs)."""
         skeleton = self._skeleton[0]
         initial = [self.get_buffer(f"initial_{index}") for index in range(len(self.names))]
+        network = skeleton.network
+        if isinstance(network, Perceptron) and not list(network.activations.parameters()):
+            # The same derivative layer by layer: products of matrices in place of a transform of them, at half the time.
+            names = [name.removeprefix("network.") for name in self.names]
+            each = [
+                network.along_weights(x, dict(zip(names, weights, strict=True)), dict(zip(names, direction, strict=True)))
+                for weights, direction in zip(zip(*initial, strict=True), zip(*self.weights, strict=True), strict=True)
+            ]
+            by_layers: Tensor = self.scale * torch.stack(each).sum(0)
+            return by_layers
 
         def member(weights: list[Tensor], direction: list[Tensor]) -> Tensor:
             def at(*values: Tensor) -> Tensor:

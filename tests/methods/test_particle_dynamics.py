@@ -306,7 +306,9 @@ def test_the_tangent_field_is_that_of_pairs(shape):
 def test_a_tangent_network_is_linear_in_its_weights(shape, classes):
     """f = Σ ⟨∇_ψ f_m, W_m⟩ / √M, each product by hand; and zero where training starts."""
     torch.manual_seed(0)
-    config = NetworkConfig(name="conv", settings={"widths": [4, 4]}) if len(shape) == 3 else NetworkConfig(settings={"width": 6})
+    # By transforms of functions, by the same with weights in activations, and layer by layer.
+    name, settings = {1: ("mlp", {"width": 6, "depth": 3}), 3: ("conv", {"widths": [4, 4]})}[len(shape)]
+    config = NetworkConfig(name="swish_mlp", settings={"width": 6}) if shape == (5,) else NetworkConfig(name=name, settings=settings)
     made = []
 
     def make():
