@@ -19,6 +19,7 @@ from ebmpipe.config import (
 )
 from ebmpipe.config_reference import reference
 from ebmpipe.files import write_text
+from ebmpipe.report import published
 
 CATALOGUE = "workflow/schemas/catalogue.json"
 SCHEMA = "workflow/schemas/config.schema.json"
@@ -93,6 +94,7 @@ def catalogue() -> dict[str, Any]:
             name: {"title": f.title, "category": f.category, "kinds": sorted(f.kinds), "needs": f.needs}
             for name, f in registry.load_all("report.figures").items()
         },
+        "published": published.catalogue(),
         "defaults": {
             "kernel": KernelConfig().model_dump(mode="json"),
             "files": FilesConfig(path=".").model_dump(mode="json", exclude={"path"}),

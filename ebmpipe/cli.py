@@ -356,6 +356,15 @@ def collect_trajectories(runs: RunsOption, results: Results = Path("results")) -
 
 
 @app.command()
+def collect_published(results: Results = Path("results")) -> None:
+    """Set what others have published beside the result tables, in tables/published.csv and .md."""
+    from ebmpipe.collecting import collect_published as run
+
+    run(results)
+    print(results / "tables" / "published.md")
+
+
+@app.command()
 def figure(
     name: Annotated[str, typer.Argument(help="Id of the figure.")],
     runs: RunsOption,

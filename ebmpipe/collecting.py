@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ebmpipe.files import atomic, write_text
-from ebmpipe.report import controls, ranking, tables, trajectories
+from ebmpipe.report import controls, published, ranking, tables, trajectories
 from ebmpipe.report.frames import all_runs, compute_frame, metrics_frame, protocols_frame
 from ebmpipe.report.reading import Runs, check_runs, runs_of
 
@@ -43,6 +43,22 @@ def collect(results: Path, runs: Runs) -> None:
     write_table(folder / "controls.csv", controls.controls_frame(comparisons))
     write_text(folder / "summary.md", tables.markdown(comparisons))
     write_text(folder / "summary.tex", tables.latex(comparisons))
+
+
+def collect_published(results: Path) -> None:
+    """Write ``tables/published.{csv,md}``: what others have published beside the numbers of the tables ``metrics`` and ``trajectories``.
+
+    Args:
+        results: folder of everything the workflow made.
+
+    Raises:
+        FileNotFoundError: if there is no ``tables/metrics.csv``: `collect` comes first.
+    """
+    folder = results / "tables"
+    watched = folder / "trajectories.csv"
+    frame = published.frame(pd.read_csv(folder / "metrics.csv"), pd.read_csv(watched) if watched.is_file() else None)
+    write_table(folder / "published.csv", frame)
+    write_text(folder / "published.md", published.markdown(frame))
 
 
 def collect_trajectories(results: Path, runs: Runs) -> None:

@@ -319,6 +319,14 @@ class Plan(Resolver):
         return self._watched(self._kind(dataset), dataset)
 
     @property
+    def published(self) -> list[str]:
+        """The data sets on which others have published what is measured here; a likelihood of weights in training only where it is."""
+        known = self.catalogue["published"]
+        return [
+            dataset for dataset in self.datasets if set(known.get(dataset, ())) - (set() if self.watched(dataset) else {"log_likelihood"})
+        ]
+
+    @property
     def runs(self) -> list[Run]:
         """Every run of the comparison."""
         return [Run(d, label, seed) for d, labels in self.labels.items() for label in labels for seed in self.seeds[d]]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from ebmpipe.methods.base import ByKind
 from ebmpipe.methods.generator_family import DUAL_MCMC, Revising, RevisingConfig
 from ebmpipe.optimisation import apply_all, apply_gradients, undone_by_divergence
 
@@ -47,6 +48,11 @@ class DualMCMC(Revising):
     references = (DUAL_MCMC,)
     Config = DualMCMCConfig
     config: DualMCMCConfig
+    # Where chains forget as much as they do on images, samples would teach the generator to shrink (docs/methods.md).
+    settings_by_kind: ClassVar[ByKind] = {
+        **Revising.settings_by_kind,
+        "images": {**Revising.settings_by_kind["images"], "revision": 0.1},
+    }
 
     @property
     def infers(self) -> bool:

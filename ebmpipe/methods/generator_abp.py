@@ -81,7 +81,7 @@ class GeneratorABP(Transported):
         "images": {
             "latent": 16,
             "data_noise": 0.3,
-            "noise": 0.4,
+            "noise": 0.3,
             "posterior_kernel": {"name": "ula", "settings": {"step_size": 0.1}},
         },
     }

@@ -64,7 +64,7 @@ class GeneratorFamily(EnergyMethod):
             "batch_size": 50,
             "data_noise": 0.3,
             "latent": 16,
-            "noise": 0.4,
+            "noise": 0.3,
             "posterior_kernel": {"name": "ula", "settings": {"step_size": 0.1}},
             "decoder": {"gain": 1.0},
         },

@@ -26,7 +26,7 @@ class Reconstructed:
         inferred: g(μ(x)), by the inference model alone, (n, *event); None if none learned.
         revised: g(z) after as many steps of the posterior's kernel as in training, (n, *event).
         steps: after how many steps ``profile`` was taken, (k,).
-        profile: mean squared error, (starts, k), of chains from the prior and, if it learned, from the inference model.
+        profile: mean squared error in model space, (starts, k), of chains from the prior and, if it learned, from the inference model.
         between: g(z) on the way from one example's z to another's, straight: (pairs, points, *event).
         training_steps: steps of the posterior's kernel in training.
         kernel: its name.
@@ -82,7 +82,9 @@ class Reconstruction(Metric):
         found = evaluation.reconstructed(EXAMPLES)
         arrays = {"clean": found.clean[:KEPT], "revised": found.revised[:KEPT], "between": found.between}
         arrays |= {} if found.inferred is None else {"inferred": found.inferred[:KEPT]}
-        arrays |= {"steps": found.steps, "profile": found.profile, "training_steps": np.array(found.training_steps)}
+        # Pixels in [0, 1] are half as far apart as in model space.
+        profile = found.profile / 4 if evaluation.spec.kind == "images" else found.profile
+        arrays |= {"steps": found.steps, "profile": profile, "training_steps": np.array(found.training_steps)}
         evaluation.drawn.update({f"reconstruction/{name}": value.astype(np.float32) for name, value in arrays.items()})
         chains = f"{found.training_steps} steps of {found.kernel}" if found.training_steps else "no step"
         begun = "the prior" if found.inferred is None else "the inference model's mean"

@@ -242,6 +242,7 @@ def every_table():
         "controls.csv",
     )
     more = [*["compositions.csv"] * bool(PLAN.compositions), *["trajectories.csv", "trajectories.md"] * bool(watched_comparison())]
+    more += ["published.csv", "published.md"] * bool(PLAN.published)
     return [f"{RESULTS}/tables/{table}" for table in (*tables, *more)]
 
 

@@ -75,6 +75,32 @@ rule collect_trajectories:
         "ebmpipe collect-trajectories --runs {params.runs:q} --results {params.results:q} > {log:q} 2>&1"
 
 
+rule collect_published:
+    input:
+        metrics=f"{RESULTS}/tables/metrics.csv",
+        trajectories=[f"{RESULTS}/tables/trajectories.csv"] * bool(watched_comparison()),
+    output:
+        table=report(
+            f"{RESULTS}/tables/published.csv",
+            caption=caption("table_published"),
+            category="Tables",
+            labels={"table": "beside what others have published"},
+        ),
+        markdown=f"{RESULTS}/tables/published.md",
+    log:
+        f"{RESULTS}/logs/collect_published.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        results=results_folder,
+    shell:
+        "ebmpipe collect-published --results {params.results:q} > {log:q} 2>&1"
+
+
 rule figure:
     input:
         data=f"{DATA}/data.safetensors",

@@ -16,8 +16,8 @@ from ebmpipe.report.style import MUTED, Look, bare, say
 
 #: Chains whose pictures are shown.
 SHOWN = 4
-#: Inches of a row, and of a frame of points.
-TALL, POINT = 1.75, 0.9
+#: Inches of a row, and of its title and axis.
+TALL, HEAD = 1.75, 0.35
 
 
 class SampleRevision(Figure):
@@ -37,8 +37,11 @@ class SampleRevision(Figure):
             figure = matplotlib.figure.Figure(figsize=(5, 1.2), layout="constrained")
             say(figure.subplots(), "no model that revises samples was evaluated")
             return figure
-        frames = max(len(run.arrays["sample_revision/frame_steps"]) for run in found.values())
-        wide = POINT * frames
+        wide = TALL
+        if context.spec.kind == "images":
+            # Mosaics as wide as they are at the height of a row.
+            frames = max(len(run.arrays["sample_revision/frame_steps"]) for run in found.values())
+            wide = (TALL - HEAD) * frames / SHOWN * context.spec.shape[2] / context.spec.shape[1]
         figure = matplotlib.figure.Figure(figsize=(wide + 4.0, TALL * len(found) + 0.6), layout="constrained")
         grid = figure.subplots(len(found), 2, squeeze=False, width_ratios=(wide, 2.8))
         for (left, right), (label, run) in zip(grid, found.items(), strict=True):
@@ -65,9 +68,12 @@ class SampleRevision(Figure):
             axes.tick_params(length=0)
             return
         view, colour = Points(context, size=6), context.looks[run.label].colour
+        # Ways in training's steps, and where the same chains are in the end.
+        within = frames[steps <= float(run.arrays["sample_revision/training_steps"])]
         view.show(axes, frames[-1], colour)
-        for path in frames.swapaxes(0, 1):
+        for path in within.swapaxes(0, 1):
             axes.plot(*view.project(path).T, color=colour, linewidth=0.8)
+            axes.plot(*view.project(path[:1]).T, color=colour, marker="o", markersize=3, markerfacecolor="white", linestyle="none")
         axes.set_box_aspect(1)
 
     @staticmethod

@@ -1,0 +1,112 @@
+"""What others have published on the data sets of a comparison, beside what its labels come to."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ebmpipe.report.dialects import MARKDOWN
+from ebmpipe.report.numbers import quantity
+from ebmpipe.report.trajectories import QUANTITY
+
+#: The numbers, each with where it was published and how it was read there.
+FILE = Path(__file__).with_name("published.csv")
+#: Rows that give every metric its scale.
+CONTROLS = ("data", "noise")
+COLUMNS = ["dataset", "metric", "method", "variant", "published", "label", "ours", "ours_sd", "seeds", "source", "read_in", "note"]
+INTRO = (
+    "Numbers that others have published, beside those of the labels here that stand for the same method or variant: mean ± standard "
+    "deviation over seeds. Networks, budgets and numbers of samples are not the same; the controls say what ours are worth. n/a: no label "
+    "here stands for it, or it has no value."
+)
+
+
+@cache
+def known() -> tuple[dict[str, str], ...]:
+    """The rows of `FILE`."""
+    with FILE.open(encoding="utf-8", newline="") as file:
+        return tuple(csv.DictReader(file))
+
+
+def catalogue() -> dict[str, list[str]]:
+    """Which metrics there are published numbers of, by data set."""
+    found: dict[str, list[str]] = {}
+    for row in known():
+        metrics = found.setdefault(row["dataset"], [])
+        if row["metric"] not in metrics:
+            metrics.append(row["metric"])
+    return found
+
+
+def ours(metrics: pd.DataFrame, trajectories: pd.DataFrame | None, dataset: str, label: str, metric: str) -> dict[str, Any]:
+    """Mean, deviation over seeds and number of seeds of what a label comes to; empty if it has no value."""
+    if metric == QUANTITY:
+        if trajectories is None:
+            return {}
+        at = trajectories[(trajectories["dataset"] == dataset) & (trajectories["method"] == label) & (trajectories["at"] == "updates")]
+        found = at.dropna(subset=[QUANTITY])
+        return (
+            {}
+            if found.empty
+            else {"ours": found[QUANTITY].iloc[0], "ours_sd": found[f"{QUANTITY}_sd"].iloc[0], "seeds": found["seeds"].iloc[0]}
+        )
+    chosen = (metrics["dataset"] == dataset) & (metrics["method"] == label) & (metrics["metric"] == metric)
+    values = metrics.loc[chosen, "value"].dropna().astype(float)
+    return {} if values.empty else {"ours": values.mean(), "ours_sd": values.std() if len(values) > 1 else None, "seeds": len(values)}
+
+
+def rows(metrics: pd.DataFrame, trajectories: pd.DataFrame | None, datasets: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows of `frame`."""
+    for dataset in datasets:
+        for metric in catalogue().get(dataset, []):
+            if metric == QUANTITY and trajectories is None:
+                continue
+            for control in CONTROLS:
+                if value := ours(metrics, trajectories, dataset, control, metric):
+                    yield {"dataset": dataset, "metric": metric, "method": control, "label": control} | value
+            for row in known():
+                if (row["dataset"], row["metric"]) == (dataset, metric):
+                    said = {key: row[key] for key in ("dataset", "metric", "method", "variant", "source", "read_in", "note")}
+                    found = ours(metrics, trajectories, dataset, row["label"], metric) if row["label"] else {}
+                    yield said | {"published": float(row["value"]), "label": row["label"] if found else ""} | found
+
+
+def frame(metrics: pd.DataFrame, trajectories: pd.DataFrame | None = None) -> pd.DataFrame:
+    """``published.csv``: a row for each control and each published number on the data sets of ``metrics``.
+
+    Args:
+        metrics: ``metrics.csv``.
+        trajectories: ``trajectories.csv``, if there is one: the likelihoods of weights in training.
+    """
+    found = pd.DataFrame(rows(metrics, trajectories, list(dict.fromkeys(metrics["dataset"]))), columns=COLUMNS)
+    return found.astype({"seeds": "Int64", "published": "float64", "ours": "float64", "ours_sd": "float64"})
+
+
+def markdown(found: pd.DataFrame) -> str:
+    """``published.md``, of `frame`: a table per data set."""
+    made = [table(str(dataset), of_dataset) for dataset, of_dataset in found.groupby("dataset", sort=False)]
+    return "\n".join(["# Beside what others have published", "", MARKDOWN.text(INTRO), "", *made])
+
+
+def table(dataset: str, found: pd.DataFrame) -> str:
+    """The table of one data set."""
+    head = ["metric", "method", "published", "here", "label", "seeds", "source"]
+    body = [list(cells(row)) for row in found.fillna({"variant": "", "label": "", "source": "", "read_in": "", "note": ""}).itertuples()]
+    return MARKDOWN.table(MARKDOWN.name(dataset), head, body, [], "")
+
+
+def cells(row: Any) -> Iterator[str]:
+    """The cells of a row."""
+    yield MARKDOWN.name(row.metric)
+    yield MARKDOWN.text(f"{row.method}, {row.variant}" if row.variant else row.method)
+    yield "–" if pd.isna(row.published) else f"{row.published:g}".replace("-", "\N{MINUS SIGN}")
+    yield "n/a" if pd.isna(row.ours) else MARKDOWN.number(quantity(row.ours, None if pd.isna(row.ours_sd) else row.ours_sd))
+    yield MARKDOWN.name(row.label) if row.label else "–"
+    yield "–" if pd.isna(row.seeds) else str(row.seeds)
+    said = [part for part in (row.source, row.read_in if row.read_in != "the paper" else "", row.note) if part]
+    yield MARKDOWN.text("; ".join(said)) if said else "control here"
