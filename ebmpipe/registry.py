@@ -15,7 +15,16 @@ SHARED = {
     *("pickled_batches", "prepared", "resizing", "splitting", "transfer"),  # data
     *("dealing", "finding", "listing", "own", "own_files", "own_images", "own_vectors", "tables"),  # data of one's own
     *("decoding", "image_files", "image_sets", "zips"),  # data in image files
-    *("contrastive", "f_divergences", "generator_family", "many_levels", "multigrid", "neighbours", "noise_contrast"),  # methods
+    *(
+        "contrastive",
+        "f_divergences",
+        "generator_family",
+        "grid_function",
+        "many_levels",
+        "multigrid",
+        "neighbours",
+        "noise_contrast",
+    ),  # methods
     *("noise_flow", "noisy_generator", "particle_dynamics", "persistence", "single_flips", "tangent_network"),  # methods
     *("tilting", "transported", "walkers"),  # methods
     *("adaptation", "coupling", "leapfrog", "reflection"),  # samplers

@@ -69,7 +69,8 @@ class ParticleDynamics(Contrastive):
 
     Without those steps the particles come to the data whatever the energy, which does not: an energy is not to be judged by its particles.
 
-    Reports ``field``, the mean distance that the field has moved the particles, in data units.
+    Reports ``field``, the mean distance that the field has moved the particles, in data units, and where steps are limited ``allowed``, the
+    share of the field's step that was left.
     """
 
     references: ClassVar[tuple[Reference, ...]] = (PARTICLE_DYNAMICS,)
@@ -142,12 +143,11 @@ class ParticleDynamics(Contrastive):
                 return x.clone(), samplers.Summary(0, 0, 1.0, kernel.temperature, 0.0, 0.0, samplers.State(x))
             return samplers.run(kernel, self.live, x, steps, generator)
 
-    def limited(self, step: Tensor) -> Tensor:
-        """``step`` (n, *event), shortened where it is longer than ``longest`` allows: a gradient field still."""
-        if self.config.longest is None:
-            return step
+    def share_of(self, step: Tensor) -> Tensor:
+        """How much of ``step`` (n, *event) ``longest`` allows, at most 1, the same for all particles: what is left is a gradient field."""
+        assert self.config.longest is not None
         length = step.flatten(1).square().sum(1).mean().sqrt()
-        return step * (self.config.longest * self.spec.std / length.clamp(min=torch.finfo(step.dtype).tiny)).clamp(max=1.0)
+        return (self.config.longest * self.spec.std / length.clamp(min=torch.finfo(step.dtype).tiny)).clamp(max=1.0)
 
     def negatives(self, batch: Tensor, generator: torch.Generator) -> Particles:
         """The particles after their Langevin steps: those of the last update's end, which no random number parts from this one's start."""
@@ -169,7 +169,10 @@ class ParticleDynamics(Contrastive):
         report: dict[str, Any] = {}
         if self.config.coefficient:
             self.change.settle()
-            step = self.limited(self.config.coefficient * self.displacement(self.change, x, batch))
+            step = self.config.coefficient * self.displacement(self.change, x, batch)
+            if self.config.longest is not None:
+                report["allowed"] = self.share_of(step)
+                step = step * report["allowed"]
             moved = torch.linalg.vector_norm(step.flatten(1), dim=1).mean()
             if not torch.isfinite(moved):
                 raise Diverged("the field that carries the particles is not finite")

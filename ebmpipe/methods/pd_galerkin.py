@@ -64,10 +64,12 @@ class PDGalerkin(ParticleDynamics):
     """y ← y + α ∇φ(y) with φ the best combination of features: the exact field as far as they span it.
 
     With coordinates and their products it is exact for Gaussians. The inputs of the network's head are what the energy itself is
-    made of, and know modes. Where the true potential is none of theirs, expectations of the features still change as they should.
+    made of, and know modes. Where the true potential is none of theirs, expectations of the features still change as they should, without
+    a ridge and as long as no step is shortened.
 
-    An update by a small batch asks for more than particles can follow: laws broader than a unit move further than ∇ΔE by their variance,
-    and what the batch's noise did to the energy the field makes up for. Steps are therefore limited.
+    An update by a small batch asks for more than particles can follow: a shift of a law broader than a unit moves them further than ∇ΔE by
+    its variance, and what the batch's noise did to the energy the field makes up for. Steps are therefore limited, and by the default most
+    of them are shortened (``allowed`` in the history): the direction is then the field's, the length is not.
     """
 
     name = "pd_galerkin"

@@ -13,15 +13,18 @@ from ebmpipe.energies import GaussianLaw
 from ebmpipe.energy_change import EnergyChange
 from ebmpipe.methods import build
 from ebmpipe.methods.base import Setup
+from ebmpipe.methods.grid_function import GridFunction
 from ebmpipe.methods.particle_dynamics import ParticleDynamicsConfig
 from ebmpipe.methods.pd_alpha import PDAlpha
+from ebmpipe.methods.pd_beta import PDBeta
 from ebmpipe.methods.pd_delta import tangent_field
 from ebmpipe.methods.pd_galerkin import PDGalerkin, PDGalerkinConfig, galerkin_field, quadratic_features
-from ebmpipe.methods.pd_stein import smoothed_by_kernel
+from ebmpipe.methods.pd_stein import PDStein, PDSteinConfig, smoothed_by_kernel
 from ebmpipe.methods.tangent_network import TangentNetwork
 from ebmpipe.methods.walkers import Walkers
 from ebmpipe.nets.base import build_network
 from ebmpipe.optimisation import Diverged
+from ebmpipe.seeding import derive
 from ebmpipe.spec import DataSpec
 
 DOUBLE = torch.float64
@@ -84,20 +87,58 @@ def test_galerkin_is_exact_for_gaussians(dimension):
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
-def test_the_paper_s_field_is_minus_the_slope_of_the_change(dimension):
-    mean, covariance, shift, rate = moving_gaussian(dimension)
-    x = torch.randn(7, dimension, dtype=DOUBLE, generator=torch.Generator().manual_seed(3))
-    h, energy = 1e-6, Gaussian(mean, covariance)
-    change = EnergyChange(energy)
+def test_the_exact_field_continues_the_density_and_the_paper_s_does_not(dimension):
+    """∂p + div(p v) = 0, divided by p: -Ė + E_p Ė + div v - ∇E·v, by autograd."""
+    law = moving_gaussian(dimension)
+    mean, covariance = law[:2]
+    at, weights = quadrature(mean, covariance)
+    average = weights @ rate_of_energy(at, *law)[0]
+    x = torch.randn(6, dimension, dtype=DOUBLE, generator=torch.Generator().manual_seed(2)).requires_grad_(True)
+
+    def residual(field):
+        v = field(x)
+        divergence = sum(torch.autograd.grad(v[:, i].sum(), x, retain_graph=True)[0][:, i] for i in range(dimension))
+        slope = (x - mean) @ torch.linalg.inv(covariance)
+        return (average - rate_of_energy(x, *law)[0] + divergence - (slope * v).sum(1)).detach().abs().max()
+
+    assert residual(lambda x: exact_field(x, *law)) < 1e-12
+    assert residual(lambda x: -rate_of_energy(x, *law)[1]) > 1e-2
+
+
+def displaced(method, config, law, x, h, **settings):
+    """How far ``method`` carries particles ``x`` when N(m, S) moves on by ``h`` in time, divided by ``h``; data have a mean and a width."""
+    mean, covariance, shift, rate = law
+    energy = Gaussian(mean, covariance)
+
+    class Made(method):
+        def made(self, setup):
+            return energy
+
+    dimension = len(mean)
+    spec = DataSpec("made_up", "vectors", (dimension,), 0.7, 1.6, None, None, None, Path())
+    given = config.model_validate({"particles": len(x), "steps": 0, "longest": None} | settings)
+    made = Made(Setup(spec, given, NetworkConfig(), 10, torch.Generator().manual_seed(0), {})).double()
+    made.change.remember()
     with torch.no_grad():
         moved = Gaussian(mean + h * shift, covariance + h * rate)
-        for parameter, new in zip(energy.parameters(), moved.parameters(), strict=True):
+        for parameter, new in zip(made.live.parameters(), moved.parameters(), strict=True):
             parameter.copy_(new)
-    torch.testing.assert_close(change.value_and_slope(x)[1] / h, rate_of_energy(x, mean, covariance, shift, rate)[1], rtol=1e-4, atol=1e-4)
+    made.change.settle()
+    return made.displacement(made.change, x, x) / h
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+@pytest.mark.parametrize("method", [PDAlpha, PDBeta])
+def test_the_paper_s_field_is_minus_the_slope_of_the_change(method, dimension):
+    law = moving_gaussian(dimension)
+    x = torch.randn(7, dimension, dtype=DOUBLE, generator=torch.Generator().manual_seed(3))
+    found = displaced(method, ParticleDynamicsConfig, law, x, 1e-6)
+    torch.testing.assert_close(found, -rate_of_energy(x, *law)[1], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("s2", "shift", "rate"), [(1.0, 1.0, 0.0), (0.3, 1.0, 0.0), (2.0, 0.0, 1.0), (0.5, 0.0, 1.0)])
-def test_where_the_paper_s_field_is_exact(s2, shift, rate):
+@pytest.mark.parametrize("method", [PDAlpha, PDBeta])
+def test_where_the_paper_s_field_is_exact(method, s2, shift, rate):
     """In one dimension: of a mean that moves iff s² = 1, of a variance iff s² = 2; else it is off by the factor 1/s² and 2/s²."""
     law = (
         torch.tensor([0.4], dtype=DOUBLE),
@@ -105,9 +146,32 @@ def test_where_the_paper_s_field_is_exact(s2, shift, rate):
         torch.tensor([shift], dtype=DOUBLE),
         torch.tensor([[rate]], dtype=DOUBLE),
     )
-    x = torch.linspace(-2, 2, 5, dtype=DOUBLE)[:, None]
-    ratio = -rate_of_energy(x, *law)[1] / exact_field(x, *law)
-    torch.testing.assert_close(ratio, torch.full_like(x, 1 / s2 if shift else 2 / s2))
+    x = torch.linspace(-2, 2, 6, dtype=DOUBLE)[:, None]
+    ratio = displaced(method, ParticleDynamicsConfig, law, x, 1e-6) / exact_field(x, *law)
+    torch.testing.assert_close(ratio, torch.full_like(x, 1 / s2 if shift else 2 / s2), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_galerkin_follows_a_shift_whatever_the_units(dimension):
+    """Particles that lie about the mean in pairs have no third moments, so that the field of a shift is the shift, in data units."""
+    mean, covariance, shift, _ = moving_gaussian(dimension)
+    half = torch.randn(30, dimension, dtype=DOUBLE, generator=torch.Generator().manual_seed(5))
+    half = half @ torch.linalg.inv(torch.linalg.cholesky(half.T @ half / len(half))).T @ torch.linalg.cholesky(covariance).T
+    x = torch.cat([mean + half, mean - half])
+    law = mean, covariance, shift, torch.zeros_like(covariance)
+    found = displaced(PDGalerkin, PDGalerkinConfig, law, x, 1e-5, features="quadratic", ridge=0.0)
+    torch.testing.assert_close(found, shift.expand_as(x), rtol=1e-3, atol=1e-3)
+
+
+def test_galerkin_knows_the_slopes_of_the_head_s_inputs():
+    torch.manual_seed(0)
+    method = build("pd_galerkin", spec_of(3), {"particles": 4}, network=NetworkConfig(settings={"width": 6})).double()
+    z = torch.randn(4, 3, dtype=DOUBLE).requires_grad_(True)
+    features, slopes = method.of_the_head(z.detach(), z.shape)
+    expected = method.live.network.features(z)
+    torch.testing.assert_close(features, expected.detach())
+    for k in range(6):
+        torch.testing.assert_close(slopes[:, k], torch.autograd.grad(expected[:, k].sum(), z, retain_graph=True)[0])
 
 
 @pytest.mark.parametrize("shape", [(1,), (2,), (5,)])
@@ -133,25 +197,31 @@ def test_galerkin_comes_to_the_closed_form_in_one_dimension(steepness):
     z = x[:, None] / 2
     slopes = degrees * z ** (degrees - 1) / 2
     field = galerkin_field(z**degrees, slopes[:, :, None], x, p)[:, 0]
+    # Which is what the cumulative distribution does when the energy changes by Ė = x: p v = -∂F, by a central difference.
+    ahead, behind = ((-steepness * (x.square() - 1).square() - h * x).exp() for h in (1e-4, -1e-4))
+    moved = [(q.cumsum(0) - q / 2) / q.sum() for q in (ahead, behind)]
     inside = x.abs() < 1.2
+    torch.testing.assert_close(-((moved[0] - moved[1]) / 2e-4 / p * (x[1] - x[0]))[inside], exact[inside], rtol=1e-5, atol=1e-6)
     assert (field - exact)[inside].abs().max() < 0.02 * exact.abs().max()
     assert exact[2000] < -1.6  # mass crosses the barrier faster than the paper's field of -1 would have it
 
 
-@pytest.mark.parametrize("dimension", [1, 2])
-def test_the_smoothed_field_is_a_step_of_stein_variational_descent(dimension):
-    """E_p[k ∇log p_new + ∇k] = -E_p[k ∇ΔE], by Stein's identity under p."""
-    mean, covariance, *_ = moving_gaussian(dimension)
-    x, weights = quadrature(mean, covariance, 40)
-    energy = Gaussian(mean, covariance)
-    new = Gaussian(mean + 0.1, covariance * 1.1)
-    with torch.no_grad():
-        grads = [(x - e.mean) @ e.precision for e in (energy, new)]
-    y, h = mean + 0.3, 0.8
-    r = x - y
-    k = (-(r.square().sum(1)) / (2 * h**2)).exp()[:, None]
-    svgd = (weights[:, None] * (-k * grads[1] - r / h**2 * k)).sum(0)
-    torch.testing.assert_close(svgd, -(weights[:, None] * k * (grads[1] - grads[0])).sum(0), rtol=1e-5, atol=1e-7)
+@pytest.mark.parametrize(("shift", "rate"), [(1.0, 0.0), (0.0, 1.0), (-0.5, 0.6)])
+def test_the_smoothed_field_is_a_step_of_stein_variational_descent(shift, rate):
+    """E_p[k ∇log p_new + ∇k] = -E_p[k ∇ΔE], by Stein's identity under p, whose quantiles stand for it."""
+    mean, s2, bandwidth, step = 0.3, 0.8, 0.9, 1e-3
+    law = tuple(torch.tensor(value, dtype=DOUBLE) for value in ([mean], [[s2]], [shift], [[rate]]))
+    quantiles = torch.special.ndtri((torch.arange(2000, dtype=DOUBLE) + 0.5) / 2000)
+    x = (mean + math.sqrt(s2) * quantiles)[:, None]
+    found = step * displaced(PDStein, PDSteinConfig, law, x, step, bandwidth=bandwidth)
+    new_mean, new_s2 = mean + step * shift, s2 + step * rate
+    apart = x.T - x  # of each from every other
+    k = (-(apart**2) / (2 * bandwidth**2)).exp()
+    old, new = ((k * -(x.T - m) / v - apart / bandwidth**2 * k).mean(1) for m, v in ((mean, s2), (new_mean, new_s2)))
+    # Under the old law the step is none but for what quantiles leave of it.
+    inner = (x[:, 0] - mean).abs() < 1.5
+    torch.testing.assert_close(found[inner, 0], (new - old)[inner], rtol=1e-3, atol=1e-3 * step)
+    assert old.abs().max() < 5e-3
 
 
 def test_the_smoothing_is_the_mean_over_particles():
@@ -261,6 +331,30 @@ def test_the_field_damps_learning(alpha, turns):
     assert np.iscomplex(np.linalg.eigvals(one)).any() == turns
 
 
+@pytest.mark.parametrize("s2", [0.25, 1.0, 4.0])
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 2.0])
+def test_learning_is_the_oscillator_that_it_is_said_to_be(s2, alpha):
+    """Roots r of r² + λ(τ + αη) r + ητλ = 0, of learning and Langevin dynamics in small steps; and the ratio of damping to critical."""
+    eta, tau, small = 0.6, 0.5, 1e-3
+    decay = math.exp(-small * tau / s2)
+    # One update by a rate of η and a Langevin time of τ, in units of `small`; the energy's mean moves by s²η times the contrast's slope.
+    langevin = np.array([[1, 0], [1 - decay, decay]])
+    update = np.array([[1, -small * eta], [0, 1]])
+    field = np.eye(2) + alpha / s2 * np.array([[0, 0], [0, -small * eta]])
+    found = np.log(np.linalg.eigvals(field @ update @ langevin).astype(complex)) / small
+    rate = 1 / s2
+    damping = rate * (tau + alpha * eta)
+    expected = np.roots([1, damping, eta * tau * rate])
+    assert np.allclose(
+        sorted(found, key=lambda r: (r.imag, r.real)), sorted(expected, key=lambda r: (r.imag, r.real)), rtol=0.01, atol=2e-3
+    )
+    assert damping == pytest.approx(rate * tau * (1 + alpha * eta / tau))
+    turns = math.sqrt(rate) * (tau + alpha * eta) < 2 * math.sqrt(eta * tau)
+    assert np.iscomplex(expected).any() == turns
+    if not alpha:
+        assert turns == (rate < 4 * eta / tau)
+
+
 @pytest.mark.parametrize("shape", [(1,), (2,), (1, 3, 3)])
 def test_reweighting_is_exact(shape):
     """Particles of the old law, weighted by exp(-ΔE): the Fisher-Rao alternative, which is what `jarzynski` does."""
@@ -365,6 +459,59 @@ def test_gamma_is_the_gradient_flow_of_the_discrepancy_of_its_kernel(own):
     assert discrepancy(method.particles) < 0.9 * before
 
 
+FRESH = {"draws": "fresh", "particles": 6, "network": {"name": "leaky_mlp", "settings": {"width": 8, "gain": 1.5}}}
+
+
+def in_the_plane(**settings):
+    """`pd_gamma` with new networks, on points of a mean and a width of their own."""
+    spec = DataSpec("made_up", "density", (2,), 0.4, 1.7, None, None, None, Path())
+    optimiser = {"sgd_after": 0.0, "sgd_learning_rate": 0.05, "schedule": "constant"}
+    return build("pd_gamma", spec, FRESH | {"optimiser": optimiser} | settings)
+
+
+def test_with_a_new_network_every_step_gamma_is_that_of_its_kernel():
+    """The energy at the nodes rises by h (E_particles k - E_data k), particles go down its slope, and the next network is another."""
+    method = in_the_plane()
+    data = 0.4 + 1.7 * torch.randn(8, 2, generator=torch.Generator().manual_seed(9))
+    grid, weights = method.live.network, []
+    for step in range(2):
+        particles, values = method.particles.clone(), grid.values.detach().clone()
+        method.training_step(data, torch.Generator().manual_seed(step))
+        (drawn,) = method.drawn
+        weights.append(next(drawn.parameters()).detach().clone())
+        chosen = torch.tensor([0, 777, 12_000])
+        at = torch.cat([0.4 + 1.7 * grid.nodes[chosen], particles]).requires_grad_(True)
+
+        def features(x, drawn=drawn):
+            return per_example(drawn, (x - 0.4) / 1.7)
+
+        rate = features(at) @ (features(particles).mean(0) - features(data).mean(0)).detach()
+        (slope,) = torch.autograd.grad(rate.sum(), at)
+        torch.testing.assert_close((grid.values.detach() - values).flatten()[chosen], 0.05 * rate[:3].detach(), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(method.particles, particles - 0.05 * slope[3:], rtol=1e-4, atol=1e-6)
+    assert not torch.equal(*weights)
+    assert not [key for key in method.state_dict() if "drawn" in key], "the network of an update is no part of the state"
+
+
+def test_a_function_on_a_grid_is_bilinear():
+    grid = GridFunction(side=7, reach=3.0).double()
+    with torch.no_grad():
+        grid.values.copy_((2 * grid.nodes[:, 0] - 0.5 * grid.nodes[:, 1] + grid.nodes.prod(1)).view(7, 7))
+    x = torch.tensor([[0.3, -1.7], [2.9, 2.2], [-3.0, 3.0], [0.0, 0.5]], dtype=DOUBLE)
+    torch.testing.assert_close(grid(x), 2 * x[:, 0] - 0.5 * x[:, 1] + x.prod(1))
+    beyond = torch.tensor([[5.0, 0.3]], dtype=DOUBLE)
+    torch.testing.assert_close(grid(beyond), grid(torch.tensor([[3.0, 0.3]], dtype=DOUBLE)))
+
+
+def test_a_grid_is_of_the_plane_alone():
+    with pytest.raises(ValueError, match="only in the plane"):
+        build("pd_gamma", spec_of(2), FRESH)
+    with pytest.raises(ValueError, match="on a base that stays"):
+        in_the_plane(learned_base=True)
+    with pytest.raises(ValueError, match="without weights in their activations"):
+        in_the_plane(network={"name": "swish_mlp"}).training_step(torch.randn(8, 2), torch.Generator().manual_seed(0))
+
+
 class Recorded(PDAlpha):
     """Remembers which points each of its runs of a kernel started from and which weights it saw."""
 
@@ -411,6 +558,52 @@ def test_a_coefficient_of_zero_is_pcd_with_all_chains():
     report = method.training_step(torch.randn(16, 2), torch.Generator().manual_seed(2))
     assert "field" not in report
     assert method.gradient_evaluations_per_step == 128 + 8 * (1 + method.kernel.cost(2))
+
+
+@pytest.mark.parametrize("longest", [None, 1e-5, 10.0])
+def test_steps_that_are_too_long_are_shortened_all_alike(longest):
+    """To a root mean square distance in units of the data's width; one that is short enough is left alone."""
+    spec = DataSpec("made_up", "vectors", (2,), 0.0, 2.5, None, None, None, Path())
+    made = {}
+    for limit in (None, longest):
+        settings = {"particles": 30, "steps": 0, "longest": limit}
+        method = build("pd_alpha", spec, settings, network=NetworkConfig(settings={"width": 8}))
+        before = method.particles.clone()
+        report = method.training_step(torch.randn(16, 2, generator=torch.Generator().manual_seed(1)), torch.Generator().manual_seed(2))
+        made[limit] = method.particles - before
+    whole, found = made[None], made[longest]
+    length = whole.square().sum(1).mean().sqrt()
+    share = 1.0 if longest is None else min(1.0, longest * 2.5 / float(length))
+    torch.testing.assert_close(found, share * whole, rtol=1e-2, atol=3e-7)
+    assert ("allowed" in report) == (longest is not None)
+    if longest is not None:
+        assert float(report["allowed"]) == pytest.approx(share, rel=1e-3)
+        assert (share < 1) == (longest == 1e-5)
+
+
+def test_particles_may_begin_with_steps_of_the_kernel():
+    network, cold = NetworkConfig(settings={"width": 8}), {"particles": 50, "kernel": {"name": "ula", "settings": {"step_size": 0.3}}}
+    begun, plain = (build("pd_alpha", spec_of(2), cold | {"begin": begin}, network=network) for begin in (5, 0))
+    assert not torch.equal(begun.particles, plain.particles)
+    assert begun.gradient_evaluations_at_start == 50 * 5 and plain.gradient_evaluations_at_start == 0
+    # From the same start and stream: the base's sample is drawn first.
+    generator = Setup(spec_of(2), begun.config, network, 10, torch.Generator(), {}).generator
+    generator.manual_seed(derive(0, "init", "chains"))
+    start = begun.base.sample(50, generator)
+    assert torch.equal(start, plain.particles)
+    torch.testing.assert_close(begun.particles, begun.run_under(begun.kernel, start, 5, generator)[0])
+
+
+def test_what_begins_anew_may_have_a_kernel_of_its_own():
+    settings = {"particles": 20, "steps": 0, "refresh": 0.5, "refresh_steps": 40}
+    frozen_out = {"name": "ula", "settings": {"step_size": 1e-6}}
+    method = build("pd_alpha", spec_of(2), settings | {"refresh_kernel": frozen_out}, network=NetworkConfig(settings={"width": 8}))
+    negatives = method.negatives(torch.randn(4, 2), torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    fresh = torch.randperm(20, generator=generator)[:10]
+    assert torch.equal(negatives.fresh, fresh)
+    torch.testing.assert_close(negatives.begun, method.base.sample(10, generator), atol=1e-4, rtol=0)
+    assert method.gradient_evaluations_per_step == 128 + 20 + 10 * method.refresh_kernel.cost(40) + 2 * 20
 
 
 def test_a_field_that_is_not_finite_is_divergence():
