@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ebmpipe.config import NetworkConfig, OptimiserConfig
+from ebmpipe.energies import GaussianLaw, Law
 from ebmpipe.energy_change import EnergyChange
 from ebmpipe.methods.base import ByKind, Reference, Setup
 from ebmpipe.methods.grid_function import GridFunction
@@ -82,6 +83,11 @@ class PDGamma(PDAlpha):
         #: The network of the update, which is no part of the state, and the rates of its weights.
         self.drawn: tuple[Perceptron, ...] = ()
         self.rates: dict[str, Tensor] = {}
+
+    def base_of(self, setup: Setup) -> Law:
+        """On a grid, as the authors have it, the Gaussian of the data's own mean and standard deviation."""
+        assert isinstance(setup.config, PDGammaConfig)
+        return GaussianLaw.of(setup.spec, 1.0) if setup.config.draws == "fresh" else super().base_of(setup)
 
     def network(self, setup: Setup, spec: DataSpec) -> nn.Module:
         # Networks are drawn as others are, from torch's global stream, whatever draws them.

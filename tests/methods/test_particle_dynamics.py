@@ -490,6 +490,7 @@ def test_with_a_new_network_every_step_gamma_is_that_of_its_kernel():
         torch.testing.assert_close((grid.values.detach() - values).flatten()[chosen], 0.05 * rate[:3].detach(), rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(method.particles, particles - 0.05 * slope[3:], rtol=1e-4, atol=1e-6)
     assert not torch.equal(*weights)
+    torch.testing.assert_close(method.base(data), GaussianLaw((2,), 0.4, 1.7)(data))
     assert not [key for key in method.state_dict() if "drawn" in key], "the network of an update is no part of the state"
 
 
