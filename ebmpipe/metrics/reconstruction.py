@@ -52,9 +52,11 @@ class Reconstruction(Metric):
     name = "reconstruction"
     revision = 1
     ids: ClassVar[dict[str, MetricInfo]] = {
-        "reconstruction_mse": MetricInfo("", "lower", "mean squared error of reconstructed test examples; of images, pixels in [0, 1]"),
-        "reconstruction_psnr": MetricInfo("dB", "higher", "peak signal-to-noise ratio of reconstructed test images"),
-        "reconstruction_ssim": MetricInfo("", "higher", "structural similarity of reconstructed test images"),
+        "reconstruction_mse": MetricInfo(
+            "", "lower", "mean squared error of reconstructed test examples; of images, pixels in [0, 1]", controlled=False
+        ),
+        "reconstruction_psnr": MetricInfo("dB", "higher", "peak signal-to-noise ratio of reconstructed test images", controlled=False),
+        "reconstruction_ssim": MetricInfo("", "higher", "structural similarity of reconstructed test images", controlled=False),
     }
 
     def applies(self, spec: DataSpec) -> bool:

@@ -35,7 +35,7 @@ of_samples = pytest.mark.parametrize("case", SAMPLED, indirect=True)
 
 
 #: Families some of whose ids depend on the kind of data, or on the sets that are at hand.
-PARTLY = {"annealing", "denoising", "inpainting", "out_of_distribution"}
+PARTLY = {"annealing", "denoising", "inpainting", "out_of_distribution", "reconstruction"}
 
 
 @pytest.fixture(params=CASES)

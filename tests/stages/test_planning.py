@@ -63,8 +63,8 @@ def test_every_config_of_the_project_is_valid(path):
 def test_the_default_compares_every_method_on_eight_gaussians_or_on_ising_on_two_seeds():
     made = plan(default())
     of_densities = {name for name, entry in CATALOGUE["methods"].items() if "density" in entry["kinds"]}
-    # Of the fields of particle dynamics the leading ones are there; full.yaml has all.
-    assert of_densities - set(made.labels["eight_gaussians"]) == {"pd_gamma", "pd_delta", "pd_stein"}
+    # Of the fields of particle dynamics the leading ones are there, and of generators alone `vae`; full.yaml has all.
+    assert of_densities - set(made.labels["eight_gaussians"]) == {"pd_gamma", "pd_delta", "pd_stein", "generator_abp"}
     assert set(made.labels["ising"]) >= {name for name, entry in CATALOGUE["methods"].items() if "binary" in entry["kinds"]}
     assert len(made.seeds["eight_gaussians"]) == 2
 
@@ -398,6 +398,22 @@ def test_the_figure_of_interpolation_is_planned_where_a_label_has_a_latent_space
     methods = {"pcd": {}, "flow": {}, "tilt": {"method": "neural_transport", "requires": {"backbone": "flow"}}}
     made = plan({"methods": methods, "datasets": {"rings": {}, "two_moons": {"labels": ["pcd", "flow"]}}})
     assert "interpolation" in made.figures("rings") and "interpolation" not in made.figures("two_moons")
+
+
+def test_figures_of_generators_are_drawn_where_there_is_one():
+    methods = {"pcd": {}, "vae": {}, "dual_mcmc": {}}
+    labels = {"rings": ["pcd", "dual_mcmc"], "two_moons": ["pcd", "vae"], "pinwheel": ["pcd"]}
+    made = plan({"methods": methods, "datasets": {name: {"labels": found} for name, found in labels.items()}})
+    there = {name: {"reconstruction", "sample_revision"} & set(made.figures(name)) for name in labels}
+    assert there == {"rings": {"reconstruction", "sample_revision"}, "two_moons": {"reconstruction"}, "pinwheel": set()}
+
+
+def test_published_numbers_are_asked_for_where_they_are_of_what_is_measured():
+    """Likelihoods of weights in training only where these are written down."""
+    methods = {"pcd": {}}
+    assert plan({"methods": methods, "datasets": {"eight_gaussians": {}, "rings": {}}}).published == []
+    assert plan({"methods": methods, "datasets": {"eight_gaussians": {"watch": True}}}).published == ["eight_gaussians"]
+    assert plan({"methods": methods, "datasets": {"cifar10": {}, "mnist": {}}}).published == ["cifar10"]
 
 
 def test_kernels_in_latent_space_are_checked_as_others_are():
