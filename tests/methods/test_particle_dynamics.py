@@ -182,6 +182,7 @@ def test_galerkin_moves_the_features_as_the_model_does(shape):
     change = torch.randn(40, generator=generator, dtype=DOUBLE).exp()
     features, slopes = quadratic_features(x)
     field = galerkin_field(features, slopes, change)
+    torch.testing.assert_close(galerkin_field(features, slopes, change + 7.0), field, msg="a constant changes nothing")
     rates = torch.einsum("nkd,nd->k", slopes, field) / len(x)
     torch.testing.assert_close(rates, -torch.cov(torch.cat([features, change[:, None]], 1).T, correction=0)[:-1, -1], rtol=1e-8, atol=1e-10)
 

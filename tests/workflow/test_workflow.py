@@ -152,7 +152,7 @@ def test_watched_runs_are_trained_anew_and_have_a_figure_and_a_table_more(
 ) -> None:
     datasets = yaml.safe_load(TINY.read_text())["datasets"] | {"eight_gaussians": {"watch": True, "updates": 20}}
     jobs = of_runs("train sample long_run evaluate", "eight_gaussians", LABELS) | {("collect_trajectories", "")}
-    jobs |= {("figure", "dataset=eight_gaussians, figure=likelihood_curves")}
+    jobs |= {("figure", "dataset=eight_gaussians, figure=likelihood_curves"), ("collect_published", "")}
     assert planned(finished, configfiles=(write_config(finished / "watched", methods=METHODS, datasets=datasets),)) == with_ends(jobs)
 
 
