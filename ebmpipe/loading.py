@@ -12,6 +12,7 @@ from ebmpipe.data.finding import find
 from ebmpipe.data.prepared import Prepared
 from ebmpipe.files import CorruptFile
 from ebmpipe.methods.base import Method, build, settings_of
+from ebmpipe.resolving import KERNELS
 from ebmpipe.runs import RunFolder
 from ebmpipe.starting_points import starting_point_of
 
@@ -39,8 +40,9 @@ def resolve(config: RunConfig, dataset: type[DataSet] | None = None) -> RunConfi
     revisions = {name: number for name, number in config.revisions.items() if name.startswith("source:")}
     revisions |= {"training": TRAINING_REVISION, f"data:{config.dataset}": dataset.revision, f"method:{config.method}": method.revision}
     revisions[f"network:{chosen.name}"] = network.revision
-    if "kernel" in settings:
-        revisions[f"sampler:{settings['kernel']['name']}"] = registry.load("samplers", settings["kernel"]["name"]).revision
+    for role in KERNELS:
+        if kernel := settings.get(role):
+            revisions[f"sampler:{kernel['name']}"] = registry.load("samplers", kernel["name"]).revision
     for role, members, what in (("architecture", "flows", "flow"), ("network", "nets", "network")):
         if found := settings.get(role):
             member = registry.load(members, found["name"])

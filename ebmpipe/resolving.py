@@ -12,6 +12,8 @@ from ebmpipe.checking import ConfigError, Key, check, dotted, one_of
 from ebmpipe.layers import Layered, Settings, merged
 
 #: The keys that name a network or a flow: members of the catalogue, and what their revisions go by.
+#: The keys of a method's settings that name a Markov kernel; the second is of latent vectors.
+KERNELS = ("kernel", "posterior_kernel", "refresh_kernel")
 MEMBERS = {"network": ("networks", "network"), "architecture": ("flows", "flow")}
 #: Keys whose values are mappings, below a label or a data set.
 SECTIONS = ("settings", "requires", "sampling", "long_run", "evaluation")
@@ -92,19 +94,21 @@ class Resolver:
     def _takes(self, label: str, kind: str) -> bool:
         return kind in self._method_entry(label).get("kinds", [kind])
 
-    def _kernel(self, settings: Settings, at: Callable[[Key], Key], kind: str | None = None) -> tuple[Settings, dict[str, int]]:
-        """``settings`` with those of its kernel complete, and the kernel's revision.
+    def _kernel(
+        self, settings: Settings, at: Callable[[Key], Key], kind: str | None = None, role: str = "kernel"
+    ) -> tuple[Settings, dict[str, int]]:
+        """``settings`` with those of the kernel that ``role`` names complete, and the kernel's revision.
 
         Raises:
             ConfigError: if there is no such kernel, it does not move on ``kind`` of data, or its settings are wrong.
         """
-        kernel = {"settings": self.catalogue["defaults"]["kernel"]["settings"]} | settings["kernel"]
+        kernel = {"settings": self.catalogue["defaults"]["kernel"]["settings"]} | settings[role]
         known, name = self.catalogue["samplers"], kernel["name"]
-        entry = known[one_of(name, known, at(("kernel", "name")))]
+        entry = known[one_of(name, known, at((role, "name")))]
         if kind is not None and kind not in entry["kinds"]:
-            raise ConfigError(f"{dotted(at(('kernel',)))}: {name!r} takes {', '.join(entry['kinds'])}, not {kind}", at(("kernel", "name")))
-        check(kernel["settings"], entry["schema"], lambda key: at(("kernel", "settings", *key)))
-        return settings | {"kernel": kernel}, {f"sampler:{name}": entry["revision"]}
+            raise ConfigError(f"{dotted(at((role,)))}: {name!r} takes {', '.join(entry['kinds'])}, not {kind}", at((role, "name")))
+        check(kernel["settings"], entry["schema"], lambda key: at((role, "settings", *key)))
+        return settings | {role: kernel}, {f"sampler:{name}": entry["revision"]}
 
     def _kernels(self, given: list[Settings], key: Key) -> list[Settings]:
         """Several kernels, which stand at ``key``, each checked and complete."""
@@ -242,16 +246,18 @@ class Resolver:
         for place in places:
             if entry:
                 self._check_layer(place, entry["schema"])
-                self._check_member_layer("samplers", "kernel", place, layered)
+                for role in KERNELS:
+                    self._check_member_layer("samplers", role, place, layered)
                 for role, (members, _) in MEMBERS.items():
                     self._check_member_layer(members, role, place, layered)
             layered.lay(self._said(place), place)
         if not entry:
             return layered.value, imported(self.method_of(label), ("methods", label, "method"))
         settings, revisions = layered.value, {f"method:{self.method_of(label)}": entry["revision"]}
-        if "kernel" in settings:
-            settings, of_kernel = self._kernel(settings, layered.at, kind)
-            revisions |= of_kernel
+        for role in KERNELS:
+            if settings.get(role):
+                settings, of_kernel = self._kernel(settings, layered.at, "vectors" if role == "posterior_kernel" else kind, role)
+                revisions |= of_kernel
         for role in MEMBERS:
             if settings.get(role):
                 member, of_member = self._member(role, settings[role], layered.at, kind, dataset)
