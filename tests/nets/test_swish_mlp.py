@@ -1,5 +1,7 @@
 """The perceptron of learned activations: its derivatives, what it is at first, and that its sharpness learns."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from ebmpipe.config import OptimiserConfig
 from ebmpipe.derivatives import by_forward_over_reverse
 from ebmpipe.energies import gradient, value_and_gradient
 from ebmpipe.flops import FlopCounter
+from ebmpipe.nets.leaky_mlp import LeakyMLP
 from ebmpipe.nets.mlp import MLP
 from ebmpipe.nets.swish_mlp import SwishMLP
 from ebmpipe.optimisation import Learner, apply_gradients
@@ -55,11 +58,12 @@ def test_swish_is_linear_at_zero_and_tends_to_a_rectifier():
     torch.testing.assert_close(swish(x).detach(), torch.stack([x[:, 0] / 2, x[:, 1].relu()], 1))
 
 
+@pytest.mark.parametrize("make", [sharpened, partial(network, LeakyMLP)], ids=["swish", "leaky rectifiers"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("classes", [None, 3])
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_gradients_by_hand_are_those_of_autograd(shape, classes, depth):
-    made, x = sharpened(shape, classes, depth=depth, gain=2.0), points(shape).requires_grad_(True)
+def test_gradients_by_hand_are_those_of_autograd(make, shape, classes, depth):
+    made, x = make(shape, classes, depth=depth, gain=2.0), points(shape).requires_grad_(True)
     value = made(x)
     (slope,) = torch.autograd.grad(value.sum(), x)
     torch.testing.assert_close(gradient(made, x.detach()), slope)
