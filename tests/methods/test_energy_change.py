@@ -15,7 +15,7 @@ from ebmpipe.nets.spectral import spectrally_normalised
 from ebmpipe.spec import DataSpec
 
 SHAPES = {"plane": (2,), "vectors": (10,), "images": (1, 8, 8)}
-FIELDS = ["pd_alpha", "pd_beta", "pd_galerkin", "pd_stein"]
+FIELDS = ["pd_alpha", "pd_beta", "pd_gamma", "pd_galerkin", "pd_stein"]
 
 
 def spec_of(kind):
@@ -123,11 +123,13 @@ def test_weights_that_stay_move_no_particle(name, kind, spectral_norm):
     """To the last bit, though spectral normalisation has followed its singular vectors a step further."""
     if kind == "images" and name == "pd_galerkin":
         pytest.skip("it takes no images")
+    if name == "pd_gamma" and spectral_norm:
+        pytest.skip("it has no matrices to normalise")
     spec = spec_of(kind)
     network = NetworkConfig(name="conv", settings={"widths": [8, 8]}) if kind == "images" else NetworkConfig(settings={"width": 16})
     settings = {"particles": 8, "batch_size": 8, "spectral_norm": spectral_norm, "optimiser": {"sgd_after": 0.0}}
-    method, generator = build(name, spec, settings, network=network), torch.Generator().manual_seed(0)
-    x = points(kind, 8).float()
+    method, generator = build(name, spec, settings, network=network).double(), torch.Generator().manual_seed(0)
+    x = points(kind, 8)
     for _ in range(3):
         method.training_step(x, generator)
     method.change.remember()

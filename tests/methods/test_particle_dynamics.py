@@ -78,7 +78,7 @@ def test_galerkin_is_exact_for_gaussians(dimension):
     law = moving_gaussian(dimension)
     x, weights = quadrature(*law[:2])
     field = galerkin_field(*quadratic_features(x), rate_of_energy(x, *law)[0], weights)
-    torch.testing.assert_close(field, exact_field(x, *law), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(field, exact_field(x, *law), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
@@ -303,6 +303,27 @@ def test_the_paper_s_field_does_not_keep_entropy():
     made, path = learning(PDGalerkin, PDGalerkinConfig, PrecisionModel(), particles, 0.01, 3000, data)
     assert path[-1][0] == pytest.approx(0.5, rel=0.015)  # steps of 1 % are not infinitely small, nor 2000 particles a Gaussian
     assert path[-1][0] * made.particles.square().mean() == pytest.approx(1, rel=0.015)
+
+
+class ByTheMap(PDAlpha):
+    """The transport that is exact for E = λx²/2, of whatever length: y ← y √(λ_old/λ_new)."""
+
+    def displacement(self, change, x, batch):
+        return x * ((change.old.precision / change.new.precision).sqrt() - 1).detach()
+
+
+@pytest.mark.parametrize("variance", [0.5, 2.0])
+def test_with_the_exact_transport_learning_is_maximum_likelihood_without_a_step_of_a_chain(variance):
+    """The mean of y² is 1/λ for ever, so that λ ← λ - η (D - 1/λ)/2, which ends at 1/D."""
+    rate, particles = 0.4 / variance**2, spread(20, 0.0, 1.0)
+    learning.settings = {"steps": 0}
+    made, path = learning(ByTheMap, ParticleDynamicsConfig, PrecisionModel(), particles, rate, 400, spread(7, 0.0, variance))
+    expected = 1.0
+    for value, _ in path:
+        expected -= rate * (variance - 1 / expected) / 2
+        assert value == pytest.approx(expected, rel=1e-12)
+    assert path[-1][0] == pytest.approx(1 / variance, rel=1e-6)
+    assert path[-1][0] * made.particles.square().mean() == pytest.approx(1, rel=1e-12)
 
 
 @pytest.mark.parametrize(("alpha", "turns"), [(0.0, True), (1.0, False)])
