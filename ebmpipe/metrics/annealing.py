@@ -55,15 +55,6 @@ class Annealing(Metric):
         smoothed = ("nll@smoothed",) if evaluation.smoothed is not None else ()
         return (*names, *likelihoods, *bits, *smoothed)
 
-    def unavailable(self, reason: object, evaluation: Evaluation) -> Iterator[Measurement]:
-        return (self._missing(metric, f"not available: {reason}") for metric in self.reports(evaluation))
-
-    def _missing(self, metric: str, status: str) -> Measurement:
-        """An id, perhaps with a source, without a value."""
-        bare, _, source = metric.partition("@")
-        row = Measurement(bare, None, self.ids[bare].unit, status=status)
-        return row.at(source) if source else row
-
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         if evaluation.log_unnormalised is None:
             raise NotAvailable("the run has no energy")
@@ -87,8 +78,8 @@ class Annealing(Metric):
         assert evaluation.log_unnormalised is not None
         energies = -energies_of(evaluation.log_unnormalised, evaluation.test.__getitem__, len(evaluation.test))
         if lost := int((~np.isfinite(energies)).sum()):
-            reason = f"not available: the model gives zero density to {lost} of {len(energies)} test examples"
-            yield from (self._missing(metric, reason) for metric in self.reports(evaluation) if metric.startswith(("nll", "bits")))
+            reason = f"the model gives zero density to {lost} of {len(energies)} test examples"
+            yield from (self.missing(metric, reason) for metric in self.reports(evaluation) if metric.startswith(("nll", "bits")))
             return
         mean, error = mean_and_error(energies)
         optimistic, pessimistic = (mean + end for end in found.extremes)
@@ -109,7 +100,8 @@ class Annealing(Metric):
         for end, value in zip(("lower", "upper"), ends, strict=True):
             yield self.measured(f"{metric}_{end}", value, n, error)
         if wide:
-            yield replace(self._missing(metric, f"interval: {ends[0]:.6g} to {ends[1]:.6g}"), n=n, protocol=protocol)
+            said = f"interval: {ends[0]:.6g} to {ends[1]:.6g}"
+            yield Measurement(metric, None, self.ids[metric].unit, n, status=said, protocol=protocol)
         else:
             yield replace(self.measured(metric, ends[1], n, error), protocol=protocol)
 

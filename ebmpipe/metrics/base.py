@@ -183,8 +183,8 @@ class Metric(ABC):
         return Measurement(metric, value, self.ids[metric].unit, n, error, protocol=protocol)
 
     def missing(self, metric: str, reason: object) -> Measurement:
-        """The id ``metric`` without a value, and why."""
-        return Measurement(metric, None, self.ids[metric].unit, status=f"not available: {reason}")
+        """``metric``, an id or ``id@source``, without a value, and why."""
+        return Measurement(metric, None, self.ids[metric.partition("@")[0]].unit, status=f"not available: {reason}")
 
     def unavailable(self, reason: object, evaluation: Evaluation) -> Iterator[Measurement]:
         """Every id that `compute` would have yielded, without a value, and why."""

@@ -73,11 +73,6 @@ class Classification(Metric):
         smoothed = evaluation.class_probabilities is not None and evaluation.smoothed is not None
         return (*self.ids, *(f"{metric}@smoothed" for metric in self.ids if smoothed))
 
-    def unavailable(self, reason: object, evaluation: Evaluation) -> Iterator[Measurement]:
-        for name in self.reports(evaluation):
-            metric, _, source = name.partition("@")
-            yield self.missing(metric, reason).at(source) if source else self.missing(metric, reason)
-
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         plain = on_test(evaluation, smoothed=False)
         if evaluation.test_labels is None:

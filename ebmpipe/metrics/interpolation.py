@@ -60,10 +60,6 @@ class Interpolation(Metric):
         """Nothing of models without a latent space."""
         return () if evaluation.interpolated is None else ("interpolation_barrier", "interpolation_barrier@data_space")
 
-    def unavailable(self, reason: object, evaluation: Evaluation) -> Iterator[Measurement]:
-        row = self.missing("interpolation_barrier", reason)
-        return (row.at("data_space") if "@" in metric else row for metric in self.reports(evaluation))
-
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         if evaluation.interpolated is None:
             return

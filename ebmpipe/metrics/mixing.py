@@ -74,12 +74,6 @@ class Mixing(Metric):
         tells = found is None or found.reason is not None or found.modes > 0
         return [metric for metric in self.ids if tells or metric not in ("rhat_modes", "mode_hops")]
 
-    def unavailable(self, reason: object, evaluation: Evaluation) -> Iterator[Measurement]:
-        for metric in self.reports(evaluation):
-            bare, _, kernel = metric.partition("@")
-            row = self.missing(bare, reason)
-            yield row.at(kernel) if kernel else row
-
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         found = long_run_of(evaluation)
         for place, (name, kernel) in enumerate(found.kernels.items()):

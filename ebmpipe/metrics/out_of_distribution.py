@@ -59,9 +59,6 @@ class OutOfDistribution(Metric):
             for source in ("", TYPICALITY, GRADIENT, *([CLEAN] if area == "auroc" and evaluation.noisy else []))
         )
 
-    def unavailable(self, reason: object, evaluation: Evaluation) -> Iterator[Measurement]:
-        return (Measurement(metric, None, "", status=f"not available: {reason}") for metric in self.reports(evaluation))
-
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         if not evaluation.foreign:
             return
@@ -91,7 +88,7 @@ class OutOfDistribution(Metric):
                     value, error = area_of(area, scores, own.of_test[source][:n], rng)
                     yield Measurement(metric, value, "", n, error, protocol=said)
                 except NotAvailable as reason:
-                    yield Measurement(metric, None, "", status=f"not available: {reason}")
+                    yield self.missing(metric, reason)
 
 
 def area_of(area: str, foreign: np.ndarray, test: np.ndarray, rng: np.random.Generator) -> tuple[float, float | None]:

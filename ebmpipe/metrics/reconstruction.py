@@ -72,12 +72,6 @@ class Reconstruction(Metric):
             bare += ["reconstruction_psnr"] + ["reconstruction_ssim"] * (min(spec.shape[1:]) >= WINDOW)
         return tuple(f"{metric}{source}" for source in ("", "@inferred") for metric in bare)
 
-    def unavailable(self, reason: object, evaluation: Evaluation) -> Iterator[Measurement]:
-        for metric in self.reports(evaluation):
-            bare, _, source = metric.partition("@")
-            row = self.missing(bare, reason)
-            yield row.at(source) if source else row
-
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         if evaluation.reconstructed is None:
             return
@@ -92,9 +86,8 @@ class Reconstruction(Metric):
         begun = "the prior" if found.inferred is None else "the inference model's mean"
         yield from self.of(found.clean, found.revised, evaluation, f"codes by {chains} from {begun}", "")
         if found.inferred is None:
-            mark = "@inferred"
-            rows = (metric.removesuffix(mark) for metric in self.reports(evaluation) if metric.endswith(mark))
-            yield from (self.missing(metric, "no inference model learned").at("inferred") for metric in rows)
+            rows = (metric for metric in self.reports(evaluation) if metric.endswith("@inferred"))
+            yield from (self.missing(metric, "no inference model learned") for metric in rows)
         else:
             yield from self.of(found.clean, found.inferred, evaluation, "codes by the inference model's mean", "inferred")
 

@@ -51,12 +51,6 @@ class RestorationMetric(Metric):
         bare = [metric for metric in image_ids(self.task) if self.similar(evaluation) or not metric.endswith("ssim")]
         return tuple(metric + source for source in ("", "@sample", f"@{self.baseline}") for metric in bare)
 
-    def unavailable(self, reason: object, evaluation: Evaluation) -> Iterator[Measurement]:
-        for metric in self.reports(evaluation):
-            bare, _, source = metric.partition("@")
-            row = self.missing(bare, reason)
-            yield row.at(source) if source else row
-
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         if evaluation.restored is None:
             raise NotAvailable("the run has no energy")
