@@ -21,7 +21,6 @@ from ebmpipe.data.prepared import Prepared
 from ebmpipe.energies import Energy, GaussianLaw, TrueEnergy, frozen
 from ebmpipe.evaluation import log_unnormalised, rows_of, to_json, write_npz
 from ebmpipe.files import digest, sha256, write_arrays, write_json, write_signed
-from ebmpipe.learned_base import LearnedGaussian
 from ebmpipe.loading import load_run
 from ebmpipe.methods.base import Method, Samples, long_chains
 from ebmpipe.metrics.base import Evaluation, Measurement, Metric, NotAvailable
@@ -136,7 +135,7 @@ def composed(config: CompositionConfig, parts: tuple[Part, Part]) -> tuple[Compo
     kind, (one, other) = COMPOSITIONS[config.by], parts
     learned = kind(one.method.energy_function(), other.method.energy_function(), config.weight, (one.log_z, other.log_z))
     if isinstance(learned, Difference):
-        check_proper(learned.weight, *(cast(GaussianLaw | LearnedGaussian, part.method.tilted) for part in parts))
+        check_proper(learned.weight, one.method.tilted, other.method.tilted)
     return learned, kind(TrueEnergy(one.density), TrueEnergy(other.density), config.weight)
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ebmpipe.energies import Energy, GaussianLaw, support_of, value_and_gradient
+from ebmpipe.energies import Energy, GaussianLaw, Law, support_of, value_and_gradient
 from ebmpipe.learned_base import LearnedGaussian
 
 By = Literal["product", "mixture", "difference"]
@@ -109,13 +109,18 @@ class Difference(Composition):
 COMPOSITIONS: dict[By, type[Composition]] = {"product": Product, "mixture": Mixture, "difference": Difference}
 
 
-def check_proper(weight: float, first: GaussianLaw | LearnedGaussian, second: GaussianLaw | LearnedGaussian) -> None:
+def check_proper(weight: float, first: Law, second: Law) -> None:
     """That p₁ / p₂^w has an integral, if far out p₁ and p₂ fall as their Gaussian bases: w < (σ₂ / σ₁)², in every coordinate.
 
     Raises:
-        NoLaw: if it has none.
+        NoLaw: if it has none, or a base is no Gaussian, of which it is not known.
     """
-    one, other = (torch.as_tensor(base.std, dtype=torch.float64).detach() for base in (first, second))
+    widths = []
+    for base in (first, second):
+        if not isinstance(base, GaussianLaw | LearnedGaussian):
+            raise NoLaw("a difference is taken of energies on Gaussian bases; how fast another law falls far out is not known")
+        widths.append(torch.as_tensor(base.std, dtype=torch.float64).detach())
+    one, other = widths
     bound = float((other / one).square().min())
     if not weight < bound:
         raise NoLaw(

@@ -120,6 +120,9 @@ def test_a_difference_that_is_no_law_is_refused():
         check_proper(4.0, narrow, wide)
     with pytest.raises(ValueError, match=r"below 0\.25"):
         check_proper(0.3, wide, narrow)
+    # Another law, a flow say, has no width to compare.
+    with pytest.raises(ValueError, match="on Gaussian bases"):
+        check_proper(0.2, narrow, UniformLaw((2,), Box(0.0, 1.0)))
 
 
 def test_of_learned_bases_the_narrowest_coordinate_decides():
