@@ -30,15 +30,17 @@ class NeuralTransportConfig(TiltingConfig):
         0.65, gt=0, lt=1, description="acceptance that the kernel's step size follows while training; null: the step size stays as given"
     )
     independence: int = Field(
-        2, ge=0, description="steps of independence Metropolis in each update, which propose the flow's samples, before those of the kernel"
+        2,
+        ge=0,
+        description="steps of independence Metropolis in each update, which propose the backbone's samples, before those of the kernel",
     )
     chains: int | None = Field(
         1024,
         ge=1,
-        description="number of chains that persist, at least the batch size; null: each update begins its own at the flow's samples",
+        description="number of chains that persist, at least the batch size; null: each update begins its own at the backbone's samples",
     )
     counts_as: int = Field(
-        1, ge=1, description="gradient evaluations that one through the flow counts as in the budget, as `counts_as` of `flow` has it"
+        1, ge=1, description="gradient evaluations that one through the backbone counts as in the budget, as `counts_as` of `flow` has it"
     )
 
 
@@ -47,7 +49,7 @@ class NeuralTransport(Tilting):
 
     With x = g(z) the law of z is exp(-f(g(z))) N(z; 0, I): a Gaussian, tilted by no more than f corrects the flow, which chains cross
     where in data space they would be caught in modes. f is learned as any energy is, by the contrast of data and negatives g(z). Chains
-    persist, and besides those of the kernel they take steps to where the flow itself would have them. The own sampler's step size is the
+    persist, and besides those of the kernel they take steps to where the backbone itself would have them. The own sampler's step size is the
     one that training came to.
     """
 

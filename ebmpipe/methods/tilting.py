@@ -31,14 +31,14 @@ NT_EBM = Reference(
 
 
 class TiltingConfig(MethodConfig):
-    """Settings of every method that tilts a flow."""
+    """Settings of every method that tilts another run's law."""
 
     batch_size: int = Field(128, ge=1, description="examples per update")
     kernel: KernelConfig = Field(
         KernelConfig(name="hmc", settings={"step_size": 0.25, "leapfrog_steps": 3, "jitter": 0.2}),
-        description="the kernel that moves chains in latent space, where the flow's own law is standard normal",
+        description="the kernel that moves chains in latent space, where the backbone's own law is standard normal",
     )
-    own_steps: int = Field(100, ge=1, description="steps of the own sampler's chains in latent space, from the flow's samples")
+    own_steps: int = Field(100, ge=1, description="steps of the own sampler's chains in latent space, from the backbone's samples")
 
 
 class Tilting(EnergyMethod):
@@ -104,7 +104,7 @@ class Tilting(EnergyMethod):
         return self.kernel.temperature
 
     def fresh(self, n: int, generator: torch.Generator) -> Tensor:
-        """``n`` latent vectors of the flow's own law, (n, dimension)."""
+        """``n`` latent vectors of the backbone's own law, (n, dimension)."""
         return self.latent_energy().base.sample(n, generator).to(next(self.parameters()).dtype)
 
     @property
@@ -120,7 +120,7 @@ class Tilting(EnergyMethod):
 
     @torch.no_grad()
     def own_samples(self, n: int, generator: torch.Generator) -> Samples:
-        """``n`` samples by chains in latent space from the flow's samples, under the averaged weights."""
+        """``n`` samples by chains in latent space from the backbone's samples, under the averaged weights."""
         drawn = self.latent_samples(n, generator)
         x = torch.cat([self.law.carried(z) for z in drawn.x.split(CHUNK)])
         return replace(
