@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ebmpipe.data.prepared import Prepared, to_model_space
+from ebmpipe.methods.base import Method
 from ebmpipe.seeding import torch_generator
 from ebmpipe.tensors import shared
 
@@ -62,3 +64,22 @@ class Batches:
         u = torch.rand(batch.shape, generator=generator, device=batch.device)
         dequantised: Tensor = to_model_space(batch, self.levels, u)
         return dequantised
+
+
+class Examples(Protocol):
+    """What an update asks of its batches."""
+
+    def chosen(self, step: int) -> Tensor:
+        """Which training examples the batch of ``step`` is made of, (batch_size,)."""
+
+    def labels_at(self, step: int) -> Tensor:
+        """Their classes, (batch_size,) int64."""
+
+
+def update(method: Method, examples: Examples, batch: Tensor, step: int, generator: torch.Generator) -> dict[str, Any]:
+    """One update by the ``batch`` of ``step``, with all that the method asks to know of its examples."""
+    if method.classifies:
+        return method.labelled_step(batch, examples.labels_at(step), generator)
+    if method.follows_examples:
+        return method.followed_step(batch, examples.chosen(step), generator)
+    return method.training_step(batch, generator)

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 #: Rows of the history, about.
 LOGGED = 200
+#: What may say how long a run is.
+LENGTHS = ("gradient_evaluations", "updates", "training_flops")
 
 
 class Budget:

@@ -127,6 +127,9 @@ def train(
     ] = None,
     gradient_evaluations: Annotated[int | None, typer.Option(min=1, help="Training budget.")] = None,
     updates: Annotated[int | None, typer.Option(min=1, help="Train for so many updates in place of spending a budget.")] = None,
+    training_flops: Annotated[
+        int | None, typer.Option(min=1, help="Train for so many floating-point operations in place of spending a budget.")
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="On densities: write log-likelihood and MMD² into every row of history.csv, off the clock.")
     ] = False,
@@ -158,7 +161,8 @@ def train(
     }
     if network is not None:
         given["network"] = parsed(network)
-    given |= {k: v for k, v in (("gradient_evaluations", gradient_evaluations), ("updates", updates)) if v is not None}
+    lengths = {"gradient_evaluations": gradient_evaluations, "updates": updates, "training_flops": training_flops}
+    given |= {key: value for key, value in lengths.items() if value is not None}
     folder = results / "data" / dataset
     for line in announced(given, folder):
         print(line, file=sys.stderr)

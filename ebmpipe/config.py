@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
+from ebmpipe.budget import LENGTHS
 from ebmpipe.spec import Kind
 
 #: Ids of labels and data sets: they become folder names and wildcards.
@@ -109,6 +110,9 @@ class RunConfig(Model):
         "are given",
     )
     updates: int | None = Field(None, ge=1, description="updates to train for, whatever they cost, in place of a budget")
+    training_flops: int | None = Field(
+        None, ge=1, description="floating-point operations to train for, by what the first update takes, in place of a budget"
+    )
     watch: bool = Field(False, description="whether rows of the history also have the likelihood, in the plane")
     requires: dict[str, Identifier] = Field({}, description="role -> label of the run, on the same data and seed, that this one builds on")
     revisions: dict[str, int] = Field({}, description="revisions of the members that the run uses")
@@ -116,15 +120,17 @@ class RunConfig(Model):
     @model_validator(mode="before")
     @classmethod
     def _one_length(cls, given: Any) -> Any:
-        """A run is as long as its budget or its updates say: updates leave no budget to spend, not even that of the default."""
+        """A run is as long as one of `LENGTHS` says: another one leaves no budget to spend, not even that of the default."""
         if not isinstance(given, dict):
             return given
-        updates, budget = given.get("updates"), given.get("gradient_evaluations")
-        if updates is not None and budget is not None:
-            raise ValueError(f"updates = {updates} and gradient_evaluations = {budget} both say how long to train: give one of them")
-        if updates is None and budget is None:
+        said = {key: given[key] for key in LENGTHS if given.get(key) is not None}
+        if len(said) > 1:
+            raise ValueError(
+                f"{' and '.join(f'{key} = {value}' for key, value in said.items())} each say how long to train: give one of them"
+            )
+        if not said:
             return {key: value for key, value in given.items() if key != "gradient_evaluations"}
-        return given if budget is not None else {**given, "gradient_evaluations": None}
+        return given if "gradient_evaluations" in said else {**given, "gradient_evaluations": None}
 
 
 class SamplingConfig(Model):
@@ -380,6 +386,12 @@ class DatasetConfig(Model):
         ge=1,
         description="train every method for so many updates, whatever they cost, in place of spending `gradient_evaluations`; a data "
         "set's wins over what defaults say of either",
+    )
+    training_flops: int | None = Field(
+        None,
+        ge=1,
+        description="train every method for so many floating-point operations, of matrix products and convolutions, by what its first "
+        "update takes, in place of spending `gradient_evaluations`; without those of runs that it builds on",
     )
     watch: bool = Field(
         False,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ebmpipe.budget import LENGTHS
 from ebmpipe.checking import ConfigError, Key, check, dotted, one_of
 from ebmpipe.layers import Layered, Settings, merged
 
@@ -198,18 +199,20 @@ class Resolver:
         return said
 
     def _length(self, kind: str, dataset: str | None) -> Settings:
-        """How long every method trains on a data set, or on any of a kind: ``gradient_evaluations`` or ``updates``, the other being None.
+        """How long every method trains on a data set, or on any of a kind: one of `LENGTHS`, the others being None.
 
         Raises:
-            ConfigError: if one place of the config says both.
+            ConfigError: if one place of the config says more than one.
         """
-        found: Settings = {"gradient_evaluations": self.catalogue["defaults"]["kinds"][kind]["gradient_evaluations"], "updates": None}
+        found: Settings = dict.fromkeys(LENGTHS) | {
+            "gradient_evaluations": self.catalogue["defaults"]["kinds"][kind]["gradient_evaluations"]
+        }
         for place in self._places(kind, dataset):
             said = {key: value for key in found if (value := self._said(place).get(key)) is not None}
             if len(said) > 1:
                 both = " and ".join(f"{key}: {value}" for key, value in said.items())
-                text = f"{dotted(place)}: {both} both say how long to train; give one of them"
-                raise ConfigError(text, (*place, "updates"))
+                text = f"{dotted(place)}: {both} each say how long to train; give one of them"
+                raise ConfigError(text, (*place, list(said)[-1]))
             if said:
                 found = dict.fromkeys(found) | said
         return found

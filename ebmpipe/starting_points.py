@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ebmpipe import registry
+from ebmpipe.budget import LENGTHS
 from ebmpipe.config import KINDS
 from ebmpipe.data.base import DataSet
 from ebmpipe.data.finding import find
@@ -37,7 +38,7 @@ def starting_point_of(data: type[DataSet]) -> Settings:
 def completed(given: dict[str, Any], folder: Path | None = None) -> dict[str, Any]:
     """The fields of a `RunConfig` as ``given`` by hand, with budget and network of the data set's starting point where they are absent.
 
-    A run of so many updates has no budget.
+    A run of so many updates, or operations, has no budget.
 
     Args:
         given: the fields.
@@ -47,7 +48,9 @@ def completed(given: dict[str, Any], folder: Path | None = None) -> dict[str, An
         UnknownMember: if there is no such data set.
     """
     point = starting_point(given["dataset"], folder)
-    own = {key: point[key] for key in ("gradient_evaluations", "network") if key == "network" or given.get("updates") is None}
+    own = {"network": point["network"]}
+    if all(given.get(length) is None for length in LENGTHS):
+        own["gradient_evaluations"] = point["gradient_evaluations"]
     return merged(own, {key: value for key, value in given.items() if value is not None})
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmpipe.batches import Batches
+from ebmpipe.batches import Batches, update
 from ebmpipe.budget import Budget
 from ebmpipe.checkpoint import Checkpoint, checkpoint_key, latest, remove_checkpoints, save_model
 from ebmpipe.config import RunConfig
@@ -24,6 +24,7 @@ from ebmpipe.interruption import Interrupted, Overdue, StopSignals
 from ebmpipe.loading import make_run, required_folders, resolve
 from ebmpipe.methods.base import Method
 from ebmpipe.optimisation import Diverged, Learner
+from ebmpipe.pricing import updates_for
 from ebmpipe.progress import Progress
 from ebmpipe.provenance import Stopwatch, choose_device, commit, device_name, versions
 from ebmpipe.runs import FILES, RunFolder
@@ -40,7 +41,10 @@ def make(config: RunConfig, data: Prepared, results: Path, device: str) -> tuple
     """The method of a run and its budget. The schedule's length needs the cost, so the method is built twice."""
     if config.watch:
         check_watchable(data.spec)
-    budget = Budget(make_run(config, data, results, device), config.gradient_evaluations, config.updates)
+    first, updates = make_run(config, data, results, device), config.updates
+    if config.training_flops is not None:
+        updates = updates_for(first, data.spec, config.training_flops)
+    budget = Budget(first, config.gradient_evaluations, updates)
     return make_run(config, data, results, device, budget.iterations), budget
 
 
@@ -131,15 +135,6 @@ def check_trainable(config: RunConfig, data: Prepared, results: Path, device: st
     """
     if not any(other.training_divergence for other in required_folders(config, results).values()):
         make(config, data, results, device)
-
-
-def update(method: Method, batches: Batches, batch: Tensor, step: int, generator: torch.Generator) -> dict[str, Any]:
-    """One update by the ``batch`` of ``step``, with all that the method asks to know of its examples."""
-    if method.classifies:
-        return method.labelled_step(batch, batches.labels_at(step), generator)
-    if method.follows_examples:
-        return method.followed_step(batch, batches.chosen(step), generator)
-    return method.training_step(batch, generator)
 
 
 def train_alone(folder: RunFolder, config: RunConfig, data_folder: Path, device: str, checkpoint_period: float) -> RunFolder:

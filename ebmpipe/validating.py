@@ -68,6 +68,7 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
     from ebmpipe.loading import resolve
     from ebmpipe.methods.base import Method, NoEnergy, build, build_sampling_kernel
     from ebmpipe.mixing.chains import courses_of
+    from ebmpipe.pricing import updates_for
     from ebmpipe.spec import DataSpec
 
     raw = Path(plan.raw_data) if plan.raw_data else None
@@ -77,11 +78,14 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
         spec = DataSpec(dataset, source.kind, source.shape, 0.0, 1.0, source.levels, source.classes, entropy, Path(dataset))
         built: dict[str, Method] = {}
 
-        def made(run: Run, source: type[DataSet] = source, spec: DataSpec = spec, built: dict[str, Method] = built) -> Method:
+        def new(run: Run, source: type[DataSet] = source, spec: DataSpec = spec) -> Method:
+            config = resolve(RunConfig.model_validate(plan.run_settings(run)), source)
+            required = {role: made(other) for role, other in plan.required(run).items()}
+            return build(config.method, spec, config.settings, run.seed, network=config.network, required=required)
+
+        def made(run: Run, built: dict[str, Method] = built) -> Method:
             if run.label not in built:
-                config = resolve(RunConfig.model_validate(plan.run_settings(run)), source)
-                required = {role: made(other) for role, other in plan.required(run).items()}
-                built[run.label] = build(config.method, spec, config.settings, run.seed, network=config.network, required=required)
+                built[run.label] = new(run)
             return built[run.label]
 
         for label in labels:
@@ -89,7 +93,10 @@ def check_runs(plan: Plan) -> Iterator[Checked]:
             examples, settings = source().sizes_found(raw)["train"], plan.run_settings(run)
             try:
                 method = made(run)
-                updates = Budget(method, settings["gradient_evaluations"], settings["updates"]).iterations
+                flops, asked = settings["training_flops"], settings["updates"]
+                if flops is not None:
+                    asked = updates_for(new(run), spec, flops)
+                updates = Budget(method, settings["gradient_evaluations"], asked).iterations
                 if updates and method.config.batch_size > examples:
                     raise ValueError(f"batch_size {method.config.batch_size} exceeds the {examples} training examples")
                 with torch.no_grad():
@@ -127,7 +134,7 @@ def summary(plan: Plan, checked: list[Checked]) -> str:
     for dataset, labels in plan.labels.items():
         watched = "; watched" if plan.watched(dataset) else ""
         lines.append(f"{dataset}: seeds {', '.join(map(str, plan.seeds[dataset]))}{watched}")
-        priced = plan.run_settings(Run(dataset, labels[0], 0))["updates"] is not None
+        priced = plan.run_settings(Run(dataset, labels[0], 0))["gradient_evaluations"] is None
         for one in checked:
             if one.dataset == dataset:
                 what = f"{one.updates:9,} updates, {one.parameters:11,} parameters" if one.updates else f"{'nothing to train':>16}"

@@ -49,8 +49,8 @@ class NeuralTransport(Tilting):
 
     With x = g(z) the law of z is exp(-f(g(z))) N(z; 0, I): a Gaussian, tilted by no more than f corrects the flow, which chains cross
     where in data space they would be caught in modes. f is learned as any energy is, by the contrast of data and negatives g(z). Chains
-    persist, and besides those of the kernel they take steps to where the backbone itself would have them. The own sampler's step size is the
-    one that training came to.
+    persist, and besides those of the kernel they take steps to where the backbone itself would have them. The own sampler's step size is
+    the one that training came to.
     """
 
     name = "neural_transport"

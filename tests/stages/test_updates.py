@@ -128,7 +128,7 @@ def test_a_run_configuration_says_one_length():
     counted = RunConfig.model_validate(given | {"updates": 7})
     assert (counted.updates, counted.gradient_evaluations) == (7, None)
     assert RunConfig.model_validate(counted.model_dump(mode="json")) == counted
-    with pytest.raises(ValidationError, match="updates = 7 and gradient_evaluations = 5 both say how long"):
+    with pytest.raises(ValidationError, match="gradient_evaluations = 5 and updates = 7 each say how long"):
         RunConfig.model_validate(given | {"updates": 7, "gradient_evaluations": 5})
     assert "gradient_evaluations" not in completed(given | {"updates": 7})
     assert completed(given)["gradient_evaluations"] == 6_000_000
@@ -163,7 +163,7 @@ def test_the_later_layer_says_how_long():
 )
 def test_both_in_one_place_are_refused(said, place):
     both = {"updates": 500, "gradient_evaluations": 10_000}
-    with pytest.raises(ConfigError, match=f"{place}: gradient_evaluations: 10000 and updates: 500 both say how long") as caught:
+    with pytest.raises(ConfigError, match=f"{place}: gradient_evaluations: 10000 and updates: 500 each say how long") as caught:
         plan(**dict.fromkeys(said, both))
     assert ".".join(caught.value.key) == f"{place}.updates"
 
@@ -198,4 +198,4 @@ def test_by_hand(monkeypatch, tmp_path):
         CliRunner().invoke(app, [*common, *options])
     assert [(config.updates, config.gradient_evaluations) for config in taken] == [(12, None), (None, 9000), (None, 6_000_000)]
     refused = CliRunner().invoke(app, [*common, "--updates", "12", "--gradient-evaluations", "9000"])
-    assert len(taken) == 3 and "both say how long" in str(refused.exception)
+    assert len(taken) == 3 and "each say how long" in str(refused.exception)

@@ -2,6 +2,7 @@ import functools
 import json
 from pathlib import Path
 
+from ebmpipe.budget import LENGTHS
 from ebmpipe.planning import Run
 
 RESULTS = str(PLAN.results)
@@ -91,9 +92,8 @@ def run_setting(key):
 def how_long(wildcards):
     """How long a run is trained, as its command takes it."""
     settings = settings_of(run_of(wildcards))
-    if settings["updates"] is not None:
-        return f"--updates {settings['updates']}"
-    return f"--gradient-evaluations {settings['gradient_evaluations']}"
+    (said,) = (key for key in LENGTHS if settings[key] is not None)
+    return f"--{said.replace('_', '-')} {settings[said]}"
 
 
 def watch_option(wildcards):
