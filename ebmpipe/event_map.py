@@ -23,12 +23,13 @@ class EventMapConfig(Model):
     betas: tuple[float, float] = Field((0.5, 0.9), description="Adam's decay of the first and second moment")
 
     def optimiser(self, like: OptimiserConfig) -> OptimiserConfig:
-        """How it is updated: under the schedule and the bounds of divergence of an energy updated ``like`` this."""
+        """How it is updated: under schedule, weight average and bounds of divergence of an energy updated ``like`` this."""
         return OptimiserConfig(
             learning_rate=self.learning_rate,
             betas=self.betas,
             gradient_clip=10.0,
             schedule=like.schedule,
+            average_decay=like.average_decay,
             loss_bound=like.loss_bound,
             gradient_bound=like.gradient_bound,
             energy_bound=like.energy_bound,

@@ -152,8 +152,18 @@ def laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
     return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
 
 
-def checked_gradients(update: Update) -> tuple[list[Tensor], dict[str, float]]:
-    """The gradients of a loss in its learner's weights, clipped, and the ``loss`` and the Euclidean ``gradient_norm`` before clipping.
+def differentiated(updates: tuple[Update, ...]) -> list[list[Tensor]]:
+    """The gradient of each loss in its learner's weights; of a loss that several share, in one pass."""
+    found: dict[int, Iterator[Tensor]] = {}
+    for loss in {id(update.loss): update.loss for update in updates}.values():
+        parameters = [p for update in updates if update.loss is loss for p in update.learner.network.parameters()]
+        # A parameter that the loss does not see, as score matching does not see the offset of E, has gradient zero.
+        found[id(loss)] = iter(torch.autograd.grad(loss, parameters, materialize_grads=True))
+    return [[laid_out_as(p, next(found[id(update.loss)])) for p in update.learner.network.parameters()] for update in updates]
+
+
+def checked(update: Update, gradients: list[Tensor]) -> dict[str, float]:
+    """Clip ``gradients``; returns the ``loss`` and the Euclidean ``gradient_norm`` before clipping.
 
     Raises:
         Diverged: if the loss, its gradient or an energy is not finite or beyond its configured bound.
@@ -165,20 +175,16 @@ def checked_gradients(update: Update) -> tuple[list[Tensor], dict[str, float]]:
     value, largest = torch.stack([loss.detach(), watched.to(loss)]).tolist()
     within(largest, config.energy_bound, "the largest energy")
     within(value, config.loss_bound, "the loss")
-    # A parameter that the loss does not see, as score matching does not see the offset of E, has gradient zero.
-    parameters = list(learner.network.parameters())
-    found = torch.autograd.grad(loss, parameters, materialize_grads=True)
-    gradients = [laid_out_as(parameter, gradient) for parameter, gradient in zip(parameters, found, strict=True)]
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     size = within(norm.item(), config.gradient_bound, "the gradient's norm")
     clip = config.gradient_clip
     if clip is not None and size > clip:
         torch._foreach_mul_(gradients, clip / size)
-    return gradients, {"loss": value, "gradient_norm": size}
+    return {"loss": value, "gradient_norm": size}
 
 
 def apply_all(*updates: Update) -> list[dict[str, float]]:
-    """Update several learners at once, each by its own loss; the losses share no graph.
+    """Update several learners at once, each by its own loss; losses share a graph only if they are the same.
 
     Returns:
         of each ``loss`` and ``gradient_norm`` (Euclidean, before clipping).
@@ -187,10 +193,11 @@ def apply_all(*updates: Update) -> list[dict[str, float]]:
         Diverged: if a loss, a gradient or an energy is not finite or beyond its configured bound. All weights are then still those of the
             last good update.
     """
-    found = [checked_gradients(update) for update in updates]
-    for update, (gradients, _) in zip(updates, found, strict=True):
+    found = differentiated(updates)
+    reports = [checked(update, gradients) for update, gradients in zip(updates, found, strict=True)]
+    for update, gradients in zip(updates, found, strict=True):
         update.learner.update(gradients)
-    return [report for _, report in found]
+    return reports
 
 
 @contextmanager

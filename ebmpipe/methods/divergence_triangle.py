@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ebmpipe.derivatives import to_first_order
@@ -16,6 +17,10 @@ from ebmpipe.optimisation import Update, apply_all
 
 class DivergenceTriangleConfig(GeneratorFamilyConfig):
     """Settings of `DivergenceTriangle`."""
+
+    posterior_steps: int = Field(
+        0, ge=0, description="steps of it from the inference model's answer, where examples are reconstructed; training takes none"
+    )
 
 
 class DivergenceTriangle(GeneratorFamily):
@@ -77,12 +82,8 @@ class DivergenceTriangle(GeneratorFamily):
         both = torch.cat([batch, x])
         energies = self.live(both)
         on_data, on_generated = (part.mean() for part in energies.split(n))
-        # One graph for each learner, as each is differentiated by itself.
-        (of_generator, told), (of_inference, _) = (self.joint(batch, e, u, values, uphill) for _ in range(2))
-        report, *_ = apply_all(
-            self.as_update(on_data - on_generated, energies, both),
-            Update(of_generator, self.generator),
-            Update(of_inference, self.inference),
-        )
+        loss, told = self.joint(batch, e, u, values, uphill)
+        of_energy = self.as_update(on_data - on_generated, energies, both)
+        report, *_ = apply_all(of_energy, Update(loss, self.generator), Update(loss, self.inference))
         contrast = {"d_t": on_data - on_generated, "energy_data": on_data, "energy_negative": on_generated}
         return {**report, **{name: value.detach() for name, value in contrast.items()}, **told}

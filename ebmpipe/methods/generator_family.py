@@ -77,6 +77,18 @@ class GeneratorFamily(EnergyMethod):
         self.generator = Learner(decoder, config.decoder.optimiser(optimiser), setup.iterations)
         encoder = build_encoder(spec.shape, config.latent, config.encoder)
         self.inference = Learner(encoder, config.encoder.optimiser(optimiser), setup.iterations)
+        if not self.infers:
+            self.inference.requires_grad_(False)  # nor is it counted among what is learned
+        kernel = self.posterior_kernel
+        if not kernel.one_point_per_chain:
+            raise ValueError(
+                f"{self.name} has an example for each latent vector, and {kernel.name} would mix up which: take mala, ula or hmc"
+            )
+        if kernel.adjusted and config.decoder.normalisation == "batch":
+            raise ValueError(
+                f"with `normalisation: batch` the energy of one latent vector depends on the others, and {kernel.name} cannot accept or "
+                "reject it: take `posterior_kernel: {name: ula}`"
+            )
 
     @property
     def infers(self) -> bool:

@@ -71,6 +71,8 @@ class VAE(Transported):
     def made(self, setup: Setup) -> nn.Module:
         config, spec = setup.config, setup.spec
         assert isinstance(config, VAEConfig)
+        if config.decoder.normalisation == "batch":
+            raise ValueError(f"with `normalisation: batch` the density of {self.name} would depend on the batch: leave it out")
         decoder = build_decoder(config.latent, spec.shape, config.decoder)
         encoder = build_encoder(spec.shape, config.latent, config.encoder)
         fixed = torch.randn(config.draws, config.latent, generator=setup.generator)

@@ -21,8 +21,8 @@ CONTROLS = ("data", "noise")
 COLUMNS = ["dataset", "metric", "method", "variant", "published", "label", "ours", "ours_sd", "seeds", "source", "read_in", "note"]
 INTRO = (
     "Numbers that others have published, beside those of the labels here that stand for the same method or variant: mean ± standard "
-    "deviation over seeds. Networks, budgets and numbers of samples are not the same; the controls say what ours are worth. n/a: no label "
-    "here stands for it, or it has no value."
+    "deviation over seeds. Of samples they are those of the method's own sampler, as others have it, where it has one. Networks, budgets "
+    "and numbers of samples are not the same; the controls say what ours are worth. n/a: no label here stands for it, or it has no value."
 )
 
 
@@ -55,9 +55,12 @@ def ours(metrics: pd.DataFrame, trajectories: pd.DataFrame | None, dataset: str,
             if found.empty
             else {"ours": found[QUANTITY].iloc[0], "ours_sd": found[f"{QUANTITY}_sd"].iloc[0], "seeds": found["seeds"].iloc[0]}
         )
-    chosen = (metrics["dataset"] == dataset) & (metrics["method"] == label) & (metrics["metric"] == metric)
-    values = metrics.loc[chosen, "value"].dropna().astype(float)
-    return {} if values.empty else {"ours": values.mean(), "ours_sd": values.std() if len(values) > 1 else None, "seeds": len(values)}
+    of_label = metrics[(metrics["dataset"] == dataset) & (metrics["method"] == label)]
+    for name in (metric,) if "@" in metric else (f"{metric}@own", metric):
+        values = of_label.loc[of_label["metric"] == name, "value"].dropna().astype(float)
+        if not values.empty:
+            return {"ours": values.mean(), "ours_sd": values.std() if len(values) > 1 else None, "seeds": len(values)}
+    return {}
 
 
 def rows(metrics: pd.DataFrame, trajectories: pd.DataFrame | None, datasets: list[str]) -> Iterator[dict[str, Any]]:

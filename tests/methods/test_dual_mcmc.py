@@ -81,6 +81,38 @@ class TestPosterior:
         torch.testing.assert_close(z.T.cov(), truth.covariance_matrix, atol=0.05, rtol=0)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_with_codes_of_the_known_posterior_both_models_learn_from_the_data_s_likelihood(shape, monkeypatch):
+    """Fisher's identity: E ∇log p(x, z) over p(z | x) is ∇log N(x; b, AAᵀ + σ²I); and -E ∇log q(z | x) that of KL(p(z | x) ‖ q)."""
+    n, sigma, size = 20_000, 0.5, math.prod(shape)
+    plain = {"width": 8, "betas": [0.0, 0.9]}
+    method = family("dual_mcmc", shape, batch_size=n, decoder=plain, encoder=plain, revision=0, generated=0, steps=1).double()
+    for learner in (method.generator, method.inference):
+        learner.config = learner.config.model_copy(update={"gradient_clip": None})
+    decoder, encoder = method.generator.network, method.inference.network
+    torch.nn.init.zeros_(decoder.perceptron[-1].weight)
+    x = examples(shape, 1).double()
+    y = ((x - 0.3) / 1.4).flatten()
+    matrix, offset = (p.detach().clone().requires_grad_(True) for p in (decoder.linear.weight, decoder.perceptron[-1].bias))
+    marginal = MultivariateNormal(offset, matrix @ matrix.T + sigma**2 * torch.eye(size, dtype=torch.float64))
+    expected = torch.autograd.grad(-marginal.log_prob(y), [matrix, offset])
+    precision = torch.eye(2, dtype=torch.float64) + matrix.T @ matrix / sigma**2
+    covariance = torch.linalg.inv(precision).detach()
+    mean = (covariance @ matrix.T @ (y - offset) / sigma**2).detach()
+    codes = MultivariateNormal(mean, covariance).sample((n,))
+    monkeypatch.setattr(LatentCodes, "revised", lambda *_: (codes, None))
+    answer = encoder(y.view(1, *shape)).detach()[0]
+    method.training_step(x.expand(n, *shape), torch.Generator().manual_seed(3))
+    # Adam's first moments, in the order of the weights.
+    found = dict(zip((name for name, _ in decoder.named_parameters()), gradients(method.generator), strict=True))
+    torch.testing.assert_close(found["linear.weight"], expected[0], atol=0.1, rtol=0.03)
+    torch.testing.assert_close(found["perceptron.4.bias"], expected[1], atol=0.1, rtol=0.03)
+    found = dict(zip((name for name, _ in encoder.named_parameters()), gradients(method.inference), strict=True))
+    distance = (mean - answer[0]).square() + covariance.diagonal()
+    of_mean, of_log_variance = -(mean - answer[0]) / answer[1].exp(), (1 - distance / answer[1].exp()) / 2
+    torch.testing.assert_close(found["perceptron.4.bias"], torch.cat([of_mean, of_log_variance]), atol=0.03, rtol=0.03)
+
+
 def gradients(learner):
     """What the first update was made with: without momentum Adam's first moment is the gradient."""
     assert learner.config.betas[0] == 0 and int(learner.updates) == 1
@@ -265,3 +297,41 @@ def test_negatives_are_revised_once_more_or_are_the_generator_s(again):
     method.revised = lambda *arguments: runs.append(1) or revised(*arguments)
     method.training_step(examples((3,)), torch.Generator().manual_seed(0))
     assert len(runs) == 1 + again
+
+
+def test_negatives_without_a_revision_are_what_the_generator_then_makes(monkeypatch):
+    method = family("dual_mcmc", (3,), revise_negatives=False)
+    seen, contrast = [], method.contrast
+    monkeypatch.setattr(method, "contrast", lambda batch, negatives, *rest: seen.append(negatives) or contrast(batch, negatives, *rest))
+    method.training_step(examples((3,)), torch.Generator().manual_seed(3))
+    u = torch.randn(16, 5, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(seen[0], method.models(False).carried(u).detach())
+
+
+def test_what_nothing_teaches_is_not_counted():
+    counts = {
+        start: sum(p.numel() for p in family("dual_mcmc", (3,), posterior_start=start).parameters() if p.requires_grad)
+        for start in ("inference", "prior")
+    }
+    encoder = family("dual_mcmc", (3,)).inference.network
+    assert counts["inference"] - counts["prior"] == sum(p.numel() for p in encoder.parameters())
+
+
+def test_the_triangle_takes_no_step_of_a_chain():
+    codes = family("divergence_triangle", (3,)).latent_codes()
+    assert codes.steps == 0 and codes.infers
+    assert family("dual_mcmc", (3,)).latent_codes().steps == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("dual_mcmc", {"posterior_kernel": {"name": "nuts", "settings": {"step_size": 0.1}}}, "nuts would mix up which"),
+        ("cooperative", {"decoder": {"architecture": "conv", "normalisation": "batch"}}, "mala cannot accept or reject it"),
+        ("vae", {"decoder": {"architecture": "conv", "normalisation": "batch"}}, "would depend on the batch"),
+    ],
+)
+def test_chains_that_would_not_be_those_of_one_energy_each_are_refused(name, settings, said):
+    kept = {"posterior_kernel": {"name": "mala", "settings": {"step_size": 0.1}}} if name == "cooperative" else {}
+    with pytest.raises(ValueError, match=said):
+        build(name, spec_of((1, 4, 4)), {"batch_size": 16} | kept | settings, 0, network=NetworkConfig(name="mlp", settings={"width": 8}))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ebmpipe.config import OptimiserConfig
-from ebmpipe.optimisation import Diverged, Learner, apply_gradients
+from ebmpipe.optimisation import Diverged, Learner, Update, apply_all, apply_gradients
 
 
 def learner(iterations=100, **settings):
@@ -48,6 +48,33 @@ def test_gradients_of_another_layout_than_their_weights_move_the_right_ones():
     apply_gradients(matching(ours.network), ours)
     for moment, gradient in zip(ours.moments("first_moment"), gradients, strict=True):
         torch.testing.assert_close(moment, gradient)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_learners_may_share_a_loss(shared):
+    """In one pass the same as in two, each clipped by its own norm."""
+    made = [learner(learning_rate=0.01, gradient_clip=clip) for clip in (0.1, None)]
+    with torch.no_grad():
+        made[1].network[0].weight.mul_(2.0)
+    x = torch.randn(16, 3, generator=torch.Generator().manual_seed(1))
+    before = [[p.clone().requires_grad_(True) for p in member.network.parameters()] for member in made]
+
+    def loss():
+        return (made[0].network(x) * made[1].network(x)).square().mean()
+
+    one = loss()
+    reports = apply_all(*(Update(one if shared else loss(), member) for member in made))
+    values = [
+        torch.func.functional_call(m.network, dict(zip(dict(m.network.named_parameters()), w, strict=True)), (x,))
+        for m, w in zip(made, before, strict=True)
+    ]
+    expected = torch.autograd.grad((values[0] * values[1]).square().mean(), [*before[0], *before[1]])
+    for member, report, gradients in zip(made, reports, (expected[:4], expected[4:]), strict=True):
+        norm = float(torch.cat([g.flatten() for g in gradients]).norm())
+        assert report["gradient_norm"] == pytest.approx(norm, rel=1e-5) and report["loss"] == pytest.approx(float(one.detach()))
+        factor = (1 - member.config.betas[0]) * min(1.0, (member.config.gradient_clip or math.inf) / norm)
+        for moment, gradient in zip(member.moments("first_moment"), gradients, strict=True):
+            torch.testing.assert_close(moment, factor * gradient)
 
 
 def test_cosine_schedule_with_warmup():
