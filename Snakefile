@@ -18,6 +18,7 @@ include: "workflow/rules/theorems.smk"
 # Runs before the first job of a real run, and only if there is one.
 onstart:
     check_runs()
+    lift_default_rate()
 
 
 rule all:
