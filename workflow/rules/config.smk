@@ -23,8 +23,8 @@ def lift_default_rate():
     """Take the limit of 100 jobs a second, which Snakemake has by default, off jobs of this machine: they have no need of it.
 
     Under a limit every round of scheduling sets a clock for another round a second later, and every job that ends while others wait adds a
-    clock of its own: after 150 jobs Snakemake 9.27 has 150 threads and takes 7 % of a core, after 500 half of one. A limit that was asked for
-    stays, and so does that of clusters.
+    clock of its own: after 150 jobs Snakemake 9.27 has 150 threads and takes 7 % of a core, and more with every further one. A limit that was
+    asked for stays, and so does that of clusters.
     """
     scheduler = workflow.scheduler
     limit = getattr(scheduler, "job_rate_limiter", None)
