@@ -28,7 +28,7 @@ method's own stand with its settings; those of the [data set](#data-sets); `defa
 
 | config | what it runs |
 |---|---|
-| `config.yaml` | the default: every method but three on `eight_gaussians`, leading ones on `digits`, two compositions; two seeds; minutes |
+| `config.yaml` | the default: every method but three on `eight_gaussians`, leading ones on `digits`, two compositions; two seeds |
 | `images.yaml` | the MCMC methods on `mnist` and `fashion_mnist`, three seeds, and a first run on `cifar10`; hours, resumable |
 | `paper/particle_dynamics.yaml` | the plane of Neklyudov et al. (2021), ten thousand updates, three seeds; hours, resumable |
 | `full.yaml` | the complete small-scale comparison: every method, every data set that is at hand, five seeds; hours, resumable |
