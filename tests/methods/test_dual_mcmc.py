@@ -99,7 +99,8 @@ def test_with_codes_of_the_known_posterior_both_models_learn_from_the_data_s_lik
     precision = torch.eye(2, dtype=torch.float64) + matrix.T @ matrix / sigma**2
     covariance = torch.linalg.inv(precision).detach()
     mean = (covariance @ matrix.T @ (y - offset) / sigma**2).detach()
-    codes = MultivariateNormal(mean, covariance).sample((n,))
+    root = torch.linalg.cholesky(covariance)
+    codes = mean + torch.randn(n, 2, generator=torch.Generator().manual_seed(8), dtype=torch.float64) @ root.T
     monkeypatch.setattr(LatentCodes, "revised", lambda *_: (codes, None))
     answer = encoder(y.view(1, *shape)).detach()[0]
     method.training_step(x.expand(n, *shape), torch.Generator().manual_seed(3))
