@@ -14,6 +14,7 @@ from ebmpipe.metrics.base import NotAvailable
 from ebmpipe.partition.bracket import Bracket, bracket
 from ebmpipe.scored import Scored
 from ebmpipe.seeding import torch_generator
+from ebmpipe.transported_law import TransportedLaw
 
 #: Points per call of a gradient.
 CHUNK = 4096
@@ -65,7 +66,7 @@ def bracketed(scored: Scored, flow: Callable[[], Law], config: PartitionConfig, 
     energy, base = scored.energy, scored.base
     if energy is None or base is None:
         return None
-    own = "the Gaussian base" if base.support is None else "the uniform base"
+    own = "its own law" if isinstance(base, TransportedLaw) else "the Gaussian base" if base.support is None else "the uniform base"
     source = next((name for name in STARTS if name in scored.samples), None)
     starts = None if source is None else torch.from_numpy(scored.samples[source]).float().to(device)
 
@@ -78,7 +79,7 @@ def bracketed(scored: Scored, flow: Callable[[], Law], config: PartitionConfig, 
     def in_latent_space(generator: torch.Generator) -> Bracket:
         assert scored.latent is not None and scored.latent_samples is not None
         drawn = scored.latent_samples(config.repeats * config.chains, generator)
-        return bracket({"the flow that it tilts, in its latent space": scored.latent.base}, scored.latent, drawn, config, generator)
+        return bracket({"the law that it tilts, in its latent space": scored.latent.base}, scored.latent, drawn, config, generator)
 
     def estimate() -> Bracket:
         generator = torch_generator(scored.seed, "evaluation", "annealing", device=device)

@@ -27,9 +27,10 @@ from ebmpipe.progress import Progress
 from ebmpipe.provenance import Stopwatch, choose_device, device_name
 from ebmpipe.runs import RunFolder
 from ebmpipe.seeding import torch_generator
+from ebmpipe.transported_law import TransportedLaw
 
 #: Bumped when the numerics of this stage change.
-LONG_RUN_REVISION = 2
+LONG_RUN_REVISION = 3
 #: Seconds between checkpoints.
 CHECKPOINT_PERIOD = 30.0
 #: Where they lie in the run's folder; training clears away its own.
@@ -119,10 +120,10 @@ class Journey:
         with Progress(title, self.length, self.behind(walk)) as progress, StopSignals() as signals, frozen(self.method):
             try:
                 for course in self.courses[len(self.done) :]:
-                    energy, base = space_of(self.method, course)
+                    energy, law = space_of(self.method, course)
                     if walk is None:
                         generator = torch_generator(self.seed, "sampling", "long_run", course.name, device=self.device)
-                        walk = Walk.begin(course.kernel, energy, base, self.config, generator)
+                        walk = Walk.begin(course.kernel, energy, law, self.config, generator)
                     # Finding a step size, and judging the kernel before, are no steps of these chains.
                     progress.skip()
                     while not walk.done:
@@ -184,6 +185,7 @@ class Journey:
             "name": course.name,
             "settings": dict(course.settings),
             "latent": course.latent,
+            "starts": "latent vectors" if course.latent or carries(self.method) else "base",
             "step_size": kernel.step_size,
             "acceptance": walk.acceptance / walk.step if walk.step else 0.0,
             "chains": chains,
@@ -248,9 +250,20 @@ def frame_steps(walk: Walk) -> np.ndarray:
 
 
 def space_of(method: Method, course: Course) -> tuple[Energy, Law]:
-    """The energy that a course's chains move under, and the law whose widening they start from."""
+    """The energy that a course's chains move under, and the law whose widening they start from.
+
+    In either space chains of an energy that tilts a map's law start from what it makes of wider latent vectors: far from where that
+    reaches, minus the logarithm of its density is so steep that no step is short enough.
+    """
     latent = method.latent_energy() if course.latent else None
-    return (method.energy_function(), method.base) if latent is None else (latent, latent.base)
+    if latent is not None:
+        return latent, latent.base
+    return method.energy_function(), method.tilted if carries(method) else method.base
+
+
+def carries(method: Method) -> bool:
+    """Whether what it tilts is made of latent vectors."""
+    return isinstance(method.tilted, TransportedLaw)
 
 
 def run_on(method: Method, courses: list[Course], device: str) -> tuple[list[Course], str | None]:

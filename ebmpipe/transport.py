@@ -105,22 +105,25 @@ class LatentEnergy:
 
 
 @torch.no_grad()
-def independence(energy: LatentEnergy, z: Tensor, steps: int, generator: torch.Generator) -> tuple[Tensor, float]:
+def independence(
+    energy: LatentEnergy, z: Tensor, steps: int, generator: torch.Generator, value: Tensor | None = None
+) -> tuple[Tensor, float]:
     """Steps of independence Metropolis: latent vectors of the flow's own law are proposed, and accepted with min(1, exp(f(z) - f(z'))).
 
     Exact for the law of ``energy``, whose Gaussian parts cancel. Where the flow reaches, modes are no obstacle; where f is large somewhere
-    that the flow seldom samples, chains stay there long. f is evaluated once per step, and once at the start.
+    that the flow seldom samples, chains stay there long. f is evaluated once per step, and once at the start if it is not known.
 
     Args:
         energy: of z.
         z: where chains are, (n, dimension).
         steps: how many, at least 1.
         generator: the source of all randomness.
+        value: E(z), (n,), if it is known.
 
     Returns:
         Where they are then, and the mean acceptance.
     """
-    f = energy.tilt(energy.carried(z))
+    f = energy.tilt(energy.carried(z)) if value is None else value - energy.base(z)
     acceptance = 0.0
     for _ in range(steps):
         proposal = torch.randn(z.shape, generator=generator, device=z.device).to(z)

@@ -32,7 +32,7 @@ class NeuralTransportConfig(TiltingConfig):
     independence: int = Field(
         2,
         ge=0,
-        description="steps of independence Metropolis in each update, which propose the backbone's samples, before those of the kernel",
+        description="steps of independence Metropolis in each update, which propose the backbone's samples, after those of the kernel",
     )
     chains: int | None = Field(
         1024,
@@ -54,7 +54,7 @@ class NeuralTransport(Tilting):
     """
 
     name = "neural_transport"
-    revision = 2
+    revision = 3
     title = "NT-EBM"
     references = (NT_EBM,)
     Config = NeuralTransportConfig
@@ -89,10 +89,21 @@ class NeuralTransport(Tilting):
 
     @property
     def gradient_evaluations_per_step(self) -> int:
-        """Steps of the kernel, f at the start of the independence steps and at each; then data and negatives once, in the weights."""
+        """Steps of the kernel, and f at those of independence Metropolis; then data and negatives once, in the weights."""
         config = self.config
-        through = self.kernel.cost(config.steps) + (config.independence + 1 if config.independence else 0)
+        through = self.kernel.cost(config.steps) + self.beside
         return config.batch_size * (through * config.counts_as + 2)
+
+    @property
+    def ends_known(self) -> bool:
+        """Whether the kernel leaves E where its chains end."""
+        return self.kernel.adjusted and self.kernel.one_point_per_chain
+
+    @property
+    def beside(self) -> int:
+        """Evaluations of f in an update by independence Metropolis: at each step, and where it begins if that is not known."""
+        steps = self.config.independence
+        return steps + (not self.ends_known) if steps else 0
 
     @property
     def random_cost(self) -> bool:
@@ -104,17 +115,17 @@ class NeuralTransport(Tilting):
         z = self.fresh(n, generator) if drawn is None else drawn.x
         energy = LatentEnergy(self.live, self.law)
         with frozen(self.live), torch.no_grad():
-            if config.independence:
-                z, report["independence_acceptance"] = independence(energy, z, config.independence, generator)
             z, summary = samplers.run(self.adapted, energy, z, config.steps, generator)
+            if config.independence:
+                value = summary.state.energy if self.ends_known else None
+                z, report["independence_acceptance"] = independence(energy, z, config.independence, generator, value)
             negatives = energy.carried(z)
         x = torch.cat([batch, negatives])
         energies = self.live(x)
         on_data, on_negatives = (part.mean() for part in energies.split(n))
         report |= self.update(on_data - on_negatives, energies, x) | told_of_contrast(on_data, on_negatives, self.kernel, summary)
         if self.random_cost:
-            beside = config.independence + 1 if config.independence else 0
-            report["gradient_evaluations"] = config.counts_as * (summary.gradient_evaluations + n * beside) + 2 * n
+            report["gradient_evaluations"] = config.counts_as * (summary.gradient_evaluations + n * self.beside) + 2 * n
         return report | self.kept(drawn, z, summary)
 
     def kept(self, drawn: Drawn | None, z: Tensor, summary: samplers.Summary) -> dict[str, Any]:

@@ -65,6 +65,11 @@ class Tilting(EnergyMethod):
                 f"set `data_noise: {backbone.noise_level:g}`"
             )
         super().__init__(setup)
+        if self.kernel.temperature != 1:
+            raise ValueError(
+                f"{self.name} has one law in latent and in data space, and by chains at another temperature than 1 it would have two: "
+                f"leave out the noise_scale of {self.kernel.name}"
+            )
         # Not a module of this one: it is another run's, and does not change.
         self._law = (law,)
 
@@ -98,10 +103,6 @@ class Tilting(EnergyMethod):
     def kernel(self) -> samplers.Kernel:
         """What moves chains in latent space, with the step size that it is given."""
         return build_kernel(self.config.kernel, kind="vectors")
-
-    @property
-    def temperature(self) -> float:
-        return self.kernel.temperature
 
     def fresh(self, n: int, generator: torch.Generator) -> Tensor:
         """``n`` latent vectors of the backbone's own law, (n, dimension)."""

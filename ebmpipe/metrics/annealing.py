@@ -84,7 +84,10 @@ class Annealing(Metric):
         mean, error = mean_and_error(energies)
         optimistic, pessimistic = (mean + end for end in found.extremes)
         wide = (pessimistic - optimistic) / (evaluation.spec.dimension * log(2)) > found.widest
-        protocol = f"log Z by annealing from {found.base} and back from {found.starts}, {'' if found.exact else 'no '}bound above"
+        if found.levels:
+            protocol = f"log Z by annealing from {found.base} and back from {found.starts}, {'' if found.exact else 'no '}bound above"
+        else:
+            protocol = f"log Z = 0: the energy is that of {found.base}"
         yield from self.claimed("nll", (optimistic, pessimistic), len(energies), error, wide, protocol)
         if evaluation.spec.levels is not None:
             scale, shift = 1 / (evaluation.spec.dimension * log(2)), log2(evaluation.spec.levels / 2)

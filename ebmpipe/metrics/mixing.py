@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: R-hat below which a quantity counts as mixed (Vehtari et al. 2021).
 MIXED = 1.01
+#: R-hat above which chains disagree so much that their effective sample size is of where they began.
+APART = 1.2
 #: Gradient evaluations of one chain that rates are stated for.
 PER = 1000
 
@@ -43,7 +45,7 @@ class Mixing(Metric):
     """What the chains of long runs say of their own mixing, after the warm-up: the primary kernel's, and ``@kernel`` of others."""
 
     name = "mixing"
-    revision = 1
+    revision = 2
     ids: ClassVar[dict[str, MetricInfo]] = {
         "rhat": MetricInfo(
             "ratio", "lower", "split rank-normalised R-hat, greatest over coordinates, energy and indicators of modes or classes", False
@@ -102,7 +104,11 @@ class Mixing(Metric):
         least = float(np.nanmin(arrays["ess"]))
         yield self.measured("ess", least, n)
         yield self.measured("ess_tail", np.nanmin(arrays["ess_tail"]), n)
-        yield self.measured("ess_per_gradient", least / (chains * kernel.window / PER), n)
+        rate, apart = least / (chains * kernel.window / PER), float(moving.max())
+        if apart < APART:
+            yield self.measured("ess_per_gradient", rate, n)
+        else:
+            yield self.missing("ess_per_gradient", f"chains disagree, R-hat {apart:.3g}: where they began counts as {rate:.3g}")
         time = kernel.window / (float(arrays["energy_ess"][0]) / chains)
         yield self.finite("autocorrelation_time", time, n, "the energy is constant")
         if found.modes:
@@ -122,8 +128,9 @@ def in_words(found: LongRun, kernel: KernelRun) -> str:
     fixed = {key: value for key, value in about["settings"].items() if key != "step_size"}
     name = about["name"].removeprefix(LATENT) + " in latent space" if about["latent"] else about["name"]
     how = f"{name}{' with ' + ', '.join(f'{key} {value}' for key, value in fixed.items()) if fixed else ''}"
-    of = "the latent Gaussian's" if about["latent"] else "the base's"
-    spread = f"{found.settings['dispersion']:g} times {of} deviation{'' if about['latent'] else ' (uniform on a box)'}"
+    of_base = about["starts"] == "base"
+    of = "the base's" if of_base else "the latent Gaussian's"
+    spread = f"{found.settings['dispersion']:g} times {of} deviation{' (uniform on a box)' if of_base else ''}"
     steps = found.settings["steps"] // per_step
     told = f"; {found.told_by}" if found.told_by else ""
     return (

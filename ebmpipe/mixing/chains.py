@@ -19,6 +19,7 @@ from ebmpipe.mixing.diagnostics import ess
 from ebmpipe.mixing.record import LATENT
 from ebmpipe.samplers.adaptation import adapt
 from ebmpipe.samplers.base import Kernel, State
+from ebmpipe.transported_law import TransportedLaw
 
 #: Chains that a step size is found on: their mean acceptance is known to a few percent at every step.
 ADAPTATION_CHAINS = 32
@@ -28,8 +29,10 @@ TRIES = 100
 FEWEST_DRAWS = 8
 #: Numbers whose decades the frames are taken at.
 MARKS = (1, 3)
-#: Factors on a step size that are tried where the effective sample size decides.
-FACTORS = tuple(2.0**power for power in range(-4, 5))
+#: Factors on a step size that are tried first where the effective sample size decides, each twice the last, and how often that is extended.
+FACTORS, EXTENSIONS = tuple(2.0**power for power in range(-4, 5)), 8
+#: Mean acceptance below which chains have not moved, and no number of theirs says anything.
+STUCK = 0.01
 
 
 @dataclass(frozen=True)
@@ -131,46 +134,94 @@ def log_spaced(last: int) -> tuple[int, ...]:
     return (0, *(mark for mark in marks if mark < 0.9 * last), last)
 
 
-def finite_starts(energy: Energy, base: Law, dispersion: float, n: int, generator: torch.Generator) -> Tensor:
-    """Over-dispersed starts, (n, *event): the base with ``dispersion`` times its deviation, on a box the uniform law.
+def widened(law: Law, dispersion: float, n: int, generator: torch.Generator) -> Tensor:
+    """``n`` over-dispersed draws, (n, *event): of a Gaussian with ``dispersion`` times its deviation, of what a map makes of latent vectors
+    that are so much wider; on a box of the uniform law.
+    """
+    if isinstance(law, TransportedLaw):
+        u = torch.randn(n, law.dimension, generator=generator, device=generator.device)
+        return law.carried(dispersion * u.to(next(law.parameters(), u)))
+    return (GaussianLaw(law.shape, law.mean, dispersion * law.std) if isinstance(law, GaussianLaw) else law).sample(n, generator)
+
+
+def finite_starts(energy: Energy, law: Law, dispersion: float, n: int, generator: torch.Generator) -> Tensor:
+    """Over-dispersed starts, (n, *event): ``law`` `widened`.
 
     Those where the density is zero are drawn again: a chain of an exact kernel would hardly ever find its way from there.
     """
-    law = GaussianLaw(base.shape, base.mean, dispersion * base.std) if isinstance(base, GaussianLaw) else base
-    x = law.sample(n, generator)
+    x = widened(law, dispersion, n, generator)
     for _ in range(TRIES):
         outside = torch.isposinf(energy(x))
         if not outside.any():
             break
-        x = torch.where(outside.view(-1, *[1] * (x.dim() - 1)), law.sample(n, generator), x)
+        x = torch.where(outside.view(-1, *[1] * (x.dim() - 1)), widened(law, dispersion, n, generator), x)
     return x
 
 
 @torch.no_grad()
 def fastest(kernel: Kernel, energy: Energy, x: Tensor, steps: int, generator: torch.Generator) -> tuple[Kernel, int]:
-    """The kernel with that step size of `FACTORS` times its own whose chains from ``x`` have the largest effective sample size, in bulk.
+    """The kernel with the step size whose chains from ``x`` have the largest effective sample size in bulk, and the input gradients taken.
 
-    It is the least over coordinates and the energy of the second half of ``steps`` draws; chains that are lost have none. If all are, it is
-    the smallest step size. Returns the input gradients taken as well.
+    `FACTORS` times its own step size are tried; then longer ones, each twice the last, as long as chains get on at all, and shorter ones as
+    long as they do not or are the better for it; at last those a factor √2 to either side of the best. Sizes count by their `typical_size`.
+    If no step size has one, it is the shortest.
     """
-    best, chosen, cost = -math.inf, kernel.with_step_size(kernel.step_size * FACTORS[0]), 0
+    found: dict[float, float] = {}
+    cost = 0
+
+    def size(factor: float) -> float:
+        nonlocal cost
+        found[factor], taken = typical_size(kernel.with_step_size(kernel.step_size * factor), energy, x, steps, generator)
+        cost += taken
+        return found[factor]
+
+    def best() -> float:
+        return max(found, key=lambda factor: found[factor])
+
     for factor in FACTORS:
-        tried = kernel.with_step_size(kernel.step_size * factor)
-        _, summary = samplers.run(tried, energy, x, 0, generator)
+        size(factor)
+    longer, shorter = max(FACTORS), min(FACTORS)
+    for _ in range(EXTENSIONS):
+        if not found[longer]:
+            break
+        longer *= 2
+        size(longer)
+    for _ in range(EXTENSIONS):
+        if any(found.values()) and best() != shorter:
+            break
+        shorter /= 2
+        size(shorter)
+    if any(found.values()):
+        middle = best()
+        for factor in (middle / math.sqrt(2), middle * math.sqrt(2)):
+            size(factor)
+        return kernel.with_step_size(kernel.step_size * best()), cost
+    return kernel.with_step_size(kernel.step_size * shorter), cost
+
+
+@torch.no_grad()
+def typical_size(kernel: Kernel, energy: Energy, x: Tensor, steps: int, generator: torch.Generator) -> tuple[float, int]:
+    """The geometric mean, over coordinates and the energy, of the effective sample sizes in bulk of ``steps`` // 2 draws after as many
+    steps from ``x``, and the input gradients taken.
+
+    It is 0 of chains that are lost or `STUCK`. Of the least size nothing could be learned where modes are apart: no step size gets chains
+    across, and that of a coordinate which tells modes apart is one draw for each chain whatever else they do.
+    """
+    _, summary = samplers.run(kernel, energy, x, 0, generator)
+    cost, acceptance = summary.gradient_evaluations, 0.0
+    draws, energies = [], []
+    for _ in range(steps):
+        at, summary = samplers.run(kernel, energy, summary.state, 1, generator)
         cost += summary.gradient_evaluations
-        draws, energies = [], []
-        for _ in range(steps):
-            at, summary = samplers.run(tried, energy, summary.state, 1, generator)
-            cost += summary.gradient_evaluations
-            draws.append(at.flatten(1))
-            energies.append(energy(at) if summary.state.energy is None else summary.state.energy)
-        kept = torch.cat([torch.stack(draws, 1), torch.stack(energies, 1)[:, :, None]], 2)[:, steps // 2 :].double().cpu().numpy()
-        if not np.isfinite(kept).all():
-            continue
-        sizes = [ess(kept[:, :, place], "bulk") for place in range(kept.shape[2])]
-        if (least := float(np.nanmin(sizes, initial=np.inf))) > best and least < np.inf:
-            best, chosen = least, tried
-    return chosen, cost
+        acceptance += summary.acceptance / steps
+        draws.append(at.flatten(1))
+        energies.append(energy(at) if summary.state.energy is None else summary.state.energy)
+    kept = torch.cat([torch.stack(draws, 1), torch.stack(energies, 1)[:, :, None]], 2)[:, steps // 2 :].double().cpu().numpy()
+    if not np.isfinite(kept).all() or (kernel.adjusted and acceptance < STUCK):
+        return 0.0, cost
+    sizes = np.array([ess(kept[:, :, place], "bulk") for place in range(kept.shape[2])])
+    sizes = sizes[sizes > 0]  # nor NaN, of what is constant
+    return (float(np.exp(np.log(sizes).mean())) if sizes.size else 0.0), cost
 
 
 @dataclass
@@ -203,11 +254,11 @@ class Walk:
 
     @classmethod
     @torch.no_grad()
-    def begin(cls, kernel: Kernel, energy: Energy, base: Law, config: LongRunConfig, generator: torch.Generator) -> Walk:
+    def begin(cls, kernel: Kernel, energy: Energy, law: Law, config: LongRunConfig, generator: torch.Generator) -> Walk:
         """Adapt a kernel on chains of their own, and put the chains that are judged at their starts."""
         table = Timetable.of(config, kernel)
-        starts = finite_starts(energy, base, config.dispersion, config.chains, generator)
-        own = finite_starts(energy, base, config.dispersion, min(config.chains, ADAPTATION_CHAINS), generator)
+        starts = finite_starts(energy, law, config.dispersion, config.chains, generator)
+        own = finite_starts(energy, law, config.dispersion, min(config.chains, ADAPTATION_CHAINS), generator)
         if not (energy(starts).isfinite().all() and energy(own).isfinite().all()):
             return cls(kernel, table, State(starts), lost="their energy is not finite where they start")
         if kernel.adjusted and config.adaptation == "acceptance":

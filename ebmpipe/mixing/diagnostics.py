@@ -52,7 +52,7 @@ def rhat(trace: np.ndarray) -> float:
 def ess(trace: np.ndarray, method: str) -> float:
     """Effective sample size of ``trace`` (chains, draws): ``bulk``, ``tail`` or ``mean``; NaN of one that is constant over all chains.
 
-    Chains that never move count as about one draw for every two of them, of wherever they started: R-hat says so, not this number.
+    Chains that never move count as about one draw each, of wherever they started: R-hat says so, not this number.
     """
     if np.ptp(trace) == 0:
         return float("nan")

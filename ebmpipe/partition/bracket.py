@@ -31,7 +31,7 @@ class Bracket:
         backward: from samples of the model: too high on average if they are exact.
         smc: sequential Monte Carlo on the same ladder.
         importance: plain importance sampling from the base.
-        levels: of the ladder.
+        levels: of the ladder; 0 where the energy is the base's own and none is needed.
         exact: whether the samples are exact, so that the upper end is a bound.
         base: the law that annealing begins at, in words.
         widest: bits per dimension between the ends from which on likelihoods are intervals.
@@ -47,6 +47,12 @@ class Bracket:
     base: str
     widest: float
     starts: str = "samples of the model"
+
+    @classmethod
+    def of_itself(cls, base: str, config: PartitionConfig) -> Bracket:
+        """That of an energy which is minus the logarithm of a normalised law: log Z = 0, and nothing to estimate."""
+        zero = Estimate(0.0, 0.0, 1.0, (0.0,) * config.repeats, 0)
+        return cls(zero, zero, zero, zero, 0, True, base, config.widest)
 
     @property
     def lower(self) -> float:
@@ -116,7 +122,7 @@ def bracket(
     generator: torch.Generator,
     exact: bool = False,
 ) -> Bracket:
-    """Bracket log Z of ``energy``.
+    """Bracket log Z of ``energy``; of one that is itself among the bases it is 0.
 
     Args:
         bases: normalised laws by what they are called; annealing begins at that with the shortest path.
@@ -130,6 +136,9 @@ def bracket(
     Raises:
         NoPath: if no ladder leads from any base to the energy; it says why.
     """
+    for name, base in bases.items():
+        if base is energy:
+            return Bracket.of_itself(name, config)
     kernel, repeats, n = transition(config), config.repeats, config.chains
     name, bridge, ladder = shortest(bases, energy, config, generator)
     ladder = tried(bridge, ladder, kernel, config.pilot_chains, generator, config.variance, config.most_levels)

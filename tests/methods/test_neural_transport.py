@@ -102,6 +102,29 @@ class TestIndependence:
             assert ((a.mean(0) - b.mean(0)).abs() < 4 * error).all()
 
 
+@pytest.mark.parametrize("name", ["neural_transport", "neural_transport_nce"])
+def test_chains_at_another_temperature_are_refused(name):
+    """Their law, exp(-(f(g(z)) + |z|²/2) / T), is that of no f over T in data space."""
+    spec = spec_of()
+    cold = {"kernel": {"name": "ula", "settings": {"step_size": 0.1, "noise_scale": 0.05}}}
+    cold |= {"acceptance": None} if name == "neural_transport" else {}
+    with pytest.raises(ValueError, match="leave out the noise_scale of ula"):
+        build(name, spec, cold, 0, required=required_of(name, spec))
+
+
+@pytest.mark.parametrize(("kernel", "known"), [("hmc", True), ("mala", True), ("ula", False)])
+def test_independence_goes_on_from_the_energy_that_is_known(kernel, known, monkeypatch):
+    """And costs as many evaluations as it says."""
+    spec = spec_of()
+    settings = {"kernel": {"name": kernel, "settings": {"step_size": 0.1}}} | ({} if known else {"acceptance": None})
+    method = build("neural_transport", spec, settings, 0, required=required_of("neural_transport", spec))
+    calls, tilt = [], LatentEnergy.carried
+    monkeypatch.setattr(LatentEnergy, "carried", lambda self, u: calls.append(len(u)) or tilt(self, u))
+    method.training_step(torch.randn(128, 2), torch.Generator().manual_seed(0))
+    # The last one makes negatives of where chains are.
+    assert sum(calls) - 128 == 128 * (method.kernel.cost(1) + method.beside) and method.beside == 2 + (not known)
+
+
 class TestLearning:
     @pytest.mark.parametrize("settings", [{}, {"chains": None, "steps": 5}, {"independence": 0, "steps": 3}], ids=str)
     def test_a_quadratic_tilt_of_a_gaussian_comes_to_that_of_the_data(self, settings):
