@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from ebmpipe.files import atomic, write_text
-from ebmpipe.report import controls, published, ranking, tables, trajectories
+from ebmpipe.report import controls, paired, published, ranking, tables, trajectories
 from ebmpipe.report.frames import all_runs, compute_frame, metrics_frame, protocols_frame
-from ebmpipe.report.reading import Runs, check_runs, runs_of
+from ebmpipe.report.reading import Run, Runs, check_runs, runs_of
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
@@ -19,7 +19,7 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
 
 
 def collect(results: Path, runs: Runs) -> None:
-    """Write ``tables/{metrics,compute,summary,protocols,controls}.csv`` and ``summary.{md,tex}`` from all runs.
+    """Write ``tables/{metrics,compute,summary,protocols,controls,paired}.csv``, ``summary.{md,tex}`` and ``paired.md`` from all runs.
 
     Args:
         results: folder of everything the workflow made.
@@ -41,8 +41,27 @@ def collect(results: Path, runs: Runs) -> None:
     write_table(folder / "protocols.csv", protocols)
     write_table(folder / "summary.csv", tables.summary_frame(comparisons))
     write_table(folder / "controls.csv", controls.controls_frame(comparisons))
+    differences = paired.frame(metrics, requirements(found), controls_of(found), ranking.known_metrics())
+    write_table(folder / "paired.csv", differences)
+    write_text(folder / "paired.md", paired.markdown(differences, {one.dataset: one.headline for one in comparisons}))
     write_text(folder / "summary.md", tables.markdown(comparisons))
     write_text(folder / "summary.tex", tables.latex(comparisons))
+
+
+def requirements(runs: list[Run]) -> dict[str, dict[str, dict[str, str]]]:
+    """What runs build on: data set -> label -> role -> label."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for run in runs:
+        found.setdefault(run.dataset, {})[run.label] = run.config.get("requires", {})
+    return found
+
+
+def controls_of(runs: list[Run]) -> dict[str, set[str]]:
+    """The labels of each data set that train nothing."""
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        found.setdefault(run.dataset, set()).update({run.label} if run.control else set())
+    return found
 
 
 def collect_published(results: Path) -> None:

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil, sqrt
+from math import ceil
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ebmpipe.report.dialects import MARKDOWN
+from ebmpipe.report.differences import difference, paired
 from ebmpipe.report.numbers import quantity, significant
 from ebmpipe.report.reading import Run
 
 #: The quantity, and the column of the history that each comparison goes by.
 QUANTITY = "log_likelihood"
 CLOCKS = {"updates": "step", "gradient_evaluations": "gradient_evaluations", "seconds": "wall_s"}
-#: Share of the rows that a value is the mean of, and of equal laws whose intervals hold a difference of 0.
-LAST, LEVEL = 0.1, 0.95
+#: Share of the rows that a value is the mean of.
+LAST = 0.1
 COLUMNS = [
     "dataset", "method", "at", "end", "seeds", "total", "log_likelihood", "log_likelihood_sd", "within_run_sd",
     "reference", "pairs", "difference", "difference_low", "difference_high",
@@ -79,36 +80,6 @@ def level(history: pd.DataFrame, clock: str, end: float) -> Level | None:
 def common_end(histories: Sequence[pd.DataFrame], clock: str) -> float | None:
     """The last reading of ``clock`` that every history reached; None of no histories."""
     return min((float(history[clock].max()) for history in histories), default=None)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The mean of differences, with its 95 % interval by Student's t.
-
-    Attributes:
-        mean: their mean.
-        low, high: the interval's ends; None of fewer than two.
-        pairs: how many they are.
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-    pairs: int
-
-
-def paired(values: Mapping[int, float], reference: Mapping[int, float]) -> Difference | None:
-    """`Difference` of the ``values`` less those of the ``reference``, over the seeds that both have; None if they share none."""
-    from scipy.special import stdtrit
-
-    found = np.array([value - reference[seed] for seed, value in values.items() if seed in reference])
-    if not len(found):
-        return None
-    mean, n = float(found.mean()), len(found)
-    if n < 2:
-        return Difference(mean, None, None, n)
-    half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * float(found.std(ddof=1)) / sqrt(n)
-    return Difference(mean, mean - half, mean + half, n)
 
 
 def rows(labels: Mapping[str, Watched]) -> list[dict[str, Any]]:
@@ -183,17 +154,6 @@ def swing(row: Any) -> str:
     return "n/a" if pd.isna(row.within_run_sd) else MARKDOWN.number(significant(row.within_run_sd))
 
 
-def difference(row: Any) -> str:
-    """A difference and its interval; a dash for the label that others are compared with."""
-    if pd.isna(row.difference):
-        return "–" if row.method == row.reference else "n/a"
-    if pd.isna(row.difference_low):
-        return MARKDOWN.number(quantity(row.difference))
-    known = (row.difference_high - row.difference_low) / 2
-    ends = [MARKDOWN.number(quantity(end, known_to=known)) for end in (row.difference_low, row.difference_high)]
-    return MARKDOWN.number(quantity(row.difference, known_to=known)) + MARKDOWN.text(f" ({ends[0]} to {ends[1]})")
-
-
 def table(dataset: str, found: pd.DataFrame) -> str:
     """The table of one data set: a row per label, and for each end its level, its swing and its difference."""
     head, body, reference = ["method", "finished"], [], str(found["reference"].iloc[0])
@@ -202,14 +162,14 @@ def table(dataset: str, found: pd.DataFrame) -> str:
         head.append(f"{text.format(significant(ends.iloc[0], 3).plain() if len(ends) else '')} ↑".strip())
         head += ["swing", f"less {reference}"]
     for label, of_label in found.groupby("method", sort=False):
-        by_end = {row.at: row for row in of_label.itertuples()}
+        by_end: dict[str, Any] = {str(row.at): row for row in of_label.itertuples()}
         cells = [
             cell
             for at in HEADS
             for cell in (
                 value(by_end[at]),
                 swing(by_end[at]),
-                difference(by_end[at]),
+                difference(by_end[at]) if by_end[at].method != by_end[at].reference else "–",
             )
         ]
         one: Any = by_end["updates"]

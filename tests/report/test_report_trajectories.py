@@ -19,8 +19,9 @@ from ebmpipe.collecting import collect_trajectories
 from ebmpipe.files import read_signed, write_signed
 from ebmpipe.report import base, style
 from ebmpipe.report.curves import averaged, curves_of
+from ebmpipe.report.differences import paired
 from ebmpipe.report.reading import runs_of
-from ebmpipe.report.trajectories import COLUMNS, Level, Watched, common_end, frame, level, markdown, paired, rows, watched
+from ebmpipe.report.trajectories import COLUMNS, Level, Watched, common_end, frame, level, markdown, rows, watched
 
 
 def history(values: Any, cost: int = 10, seconds: float = 0.5) -> pd.DataFrame:

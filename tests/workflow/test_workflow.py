@@ -47,7 +47,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, snakemake: Snakemake, wri
 
 def test_every_product_is_there(finished: Path) -> None:
     results = finished / "results"
-    for table in ("metrics.csv", "summary.csv", "summary.md", "summary.tex", "compute.csv", "controls.csv"):
+    for table in ("metrics.csv", "summary.csv", "summary.md", "summary.tex", "compute.csv", "controls.csv", "paired.csv", "paired.md"):
         assert (results / "tables" / table).stat().st_size
     for dataset, kind in (("eight_gaussians", "density"), ("digits", "images")):
         for figure, entry in FIGURES.items():

@@ -240,6 +240,8 @@ def every_table():
         "compute.csv",
         "protocols.csv",
         "controls.csv",
+        "paired.csv",
+        "paired.md",
     )
     more = [*["compositions.csv"] * bool(PLAN.compositions), *["trajectories.csv", "trajectories.md"] * bool(watched_comparison())]
     more += ["published.csv", "published.md"] * bool(PLAN.published)

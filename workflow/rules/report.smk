@@ -33,6 +33,13 @@ rule collect:
             category="Tables",
             labels={"table": "controls first and last"},
         ),
+        paired=report(
+            f"{RESULTS}/tables/paired.csv",
+            caption=caption("table_paired"),
+            category="Tables",
+            labels={"table": "differences, seed by seed"},
+        ),
+        paired_markdown=f"{RESULTS}/tables/paired.md",
     log:
         f"{RESULTS}/logs/collect.log",
     conda:
