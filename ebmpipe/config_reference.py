@@ -30,7 +30,10 @@ method's own stand with its settings; those of the [data set](#data-sets); `defa
 |---|---|
 | `config.yaml` | the default: every method but three on `eight_gaussians`, leading ones on `digits`, two compositions; two seeds |
 | `images.yaml` | the MCMC methods on `mnist` and `fashion_mnist`, three seeds, and a first run on `cifar10`; hours, resumable |
+| `neural_transport.yaml` | flows of several depths and energies that tilt them, three seeds; hours, resumable |
+| `dual_mcmc.yaml` | energy, generator and inference model, relatives and variants, three seeds; hours, resumable |
 | `paper/particle_dynamics.yaml` | the plane of Neklyudov et al. (2021), ten thousand updates, three seeds; hours, resumable |
+| `paper/particle_dynamics_mnist.yaml`, `paper/nt_ebm.yaml`, `paper/dual_mcmc.yaml` | papers' experiments on images; a GPU's work |
 | `full.yaml` | the complete small-scale comparison: every method, every data set that is at hand, five seeds; hours, resumable |
 """
 
