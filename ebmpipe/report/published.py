@@ -91,25 +91,45 @@ def frame(metrics: pd.DataFrame, trajectories: pd.DataFrame | None = None) -> pd
 
 
 def markdown(found: pd.DataFrame) -> str:
-    """``published.md``, of `frame`: a table per data set."""
-    made = [table(str(dataset), of_dataset) for dataset, of_dataset in found.groupby("dataset", sort=False)]
+    """``published.md``, of `frame`: of each data set a table for each source, in the shape that it has there: methods by metrics."""
+    made = []
+    for dataset, of_dataset in found.groupby("dataset", sort=False):
+        controls, others = (of_dataset[of_dataset["source"].isna() == alone] for alone in (True, False))
+        made += [
+            table(str(dataset), str(source), pd.concat([controls[controls["metric"].isin(of_source["metric"])], of_source]))
+            for source, of_source in others.groupby("source", sort=False)
+        ]
     return "\n".join(["# Beside what others have published", "", MARKDOWN.text(INTRO), "", *made])
 
 
-def table(dataset: str, found: pd.DataFrame) -> str:
-    """The table of one data set."""
-    head = ["metric", "method", "published", "here", "label", "seeds", "source"]
-    body = [list(cells(row)) for row in found.fillna({"variant": "", "label": "", "source": "", "read_in": "", "note": ""}).itertuples()]
-    return MARKDOWN.table(MARKDOWN.name(dataset), head, body, [], "")
+def table(dataset: str, source: str, found: pd.DataFrame) -> str:
+    """The table of one source on one data set: a row for each method and variant, and for each metric theirs and ours."""
+    metrics = list(dict.fromkeys(found["metric"]))
+    head = ["method", *(cell for metric in metrics for cell in (f"{MARKDOWN.name(metric)}, published", "here")), "label", "seeds", "note"]
+    body = []
+    for (method, variant), rows in found.fillna({"variant": ""}).groupby(["method", "variant"], sort=False):
+        by_metric = {str(row.metric): row for row in rows.itertuples()}
+        cells = [cell for metric in metrics for cell in (theirs(by_metric.get(metric)), here(by_metric.get(metric)))]
+        labels = list(dict.fromkeys(label for label in rows["label"].dropna() if label))
+        seeds = rows["seeds"].dropna()
+        said = dict.fromkeys(str(text) for column in ("read_in", "note") for text in rows[column].dropna() if text not in ("", "the paper"))
+        body.append([
+            MARKDOWN.text(f"{method}, {variant}" if variant else str(method)),
+            *cells,
+            ", ".join(MARKDOWN.name(label) for label in labels) or "–",
+            str(seeds.max()) if len(seeds) else "–",
+            MARKDOWN.text("; ".join(said)) or "–",
+        ])  # fmt: skip
+    return MARKDOWN.table(f"{MARKDOWN.name(dataset)}: {MARKDOWN.text(source)}", head, body, [], "")
 
 
-def cells(row: Any) -> Iterator[str]:
-    """The cells of a row."""
-    yield MARKDOWN.name(row.metric)
-    yield MARKDOWN.text(f"{row.method}, {row.variant}" if row.variant else row.method)
-    yield "–" if pd.isna(row.published) else f"{row.published:g}".replace("-", "\N{MINUS SIGN}")
-    yield "n/a" if pd.isna(row.ours) else MARKDOWN.number(quantity(row.ours, None if pd.isna(row.ours_sd) else row.ours_sd))
-    yield MARKDOWN.name(row.label) if row.label else "–"
-    yield "–" if pd.isna(row.seeds) else str(row.seeds)
-    said = [part for part in (row.source, row.read_in if row.read_in != "the paper" else "", row.note) if part]
-    yield MARKDOWN.text("; ".join(said)) if said else "control here"
+def theirs(row: Any) -> str:
+    """A published number, as it was."""
+    return "–" if row is None or pd.isna(row.published) else f"{row.published:g}".replace("-", "\N{MINUS SIGN}")
+
+
+def here(row: Any) -> str:
+    """What stands beside it."""
+    if row is None:
+        return "–"
+    return "n/a" if pd.isna(row.ours) else MARKDOWN.number(quantity(row.ours, None if pd.isna(row.ours_sd) else row.ours_sd))
