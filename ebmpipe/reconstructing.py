@@ -12,7 +12,7 @@ from ebmpipe.energies import frozen
 from ebmpipe.latent_codes import LatentCodes
 from ebmpipe.metrics.base import Events
 from ebmpipe.metrics.estimators.arrays import reference_order
-from ebmpipe.metrics.reconstruction import Reconstructed, Reconstructor
+from ebmpipe.metrics.reconstruction import DRAWS, Reconstructed, Reconstructor
 from ebmpipe.scored import Scored
 from ebmpipe.seeding import torch_generator
 from ebmpipe.tensors import doubles
@@ -53,6 +53,11 @@ def reconstructed(codes: LatentCodes, x: Tensor, seed: int, device: str) -> Reco
             if step == codes.steps:
                 revised = z
         errors.append(profile)
+    averaged = None
+    if codes.steps:
+        begun = starts[-1].repeat(DRAWS, 1)
+        z = codes.revised(x.repeat(DRAWS, *[1] * (x.dim() - 1)), begun, codes.steps, generator)[0]
+        averaged = doubles(law.decoded(z).view(DRAWS, *x.shape).mean(0))
     times = torch.linspace(0, 1, POINTS).to(x)[:, None]
     first, last = revised[: 2 * PAIRS : 2, None], revised[1 : 2 * PAIRS : 2, None]
     ways = first * (1 - times) + last * times
@@ -61,6 +66,7 @@ def reconstructed(codes: LatentCodes, x: Tensor, seed: int, device: str) -> Reco
         clean=doubles(x),
         inferred=None if mean is None else doubles(law.decoded(mean)),
         revised=doubles(law.decoded(revised)),
+        averaged=averaged,
         steps=np.array(steps),
         profile=np.array(errors),
         between=doubles(between),

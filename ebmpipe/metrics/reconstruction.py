@@ -13,8 +13,8 @@ from ebmpipe.metrics.estimators.image_quality import WINDOW, psnr, squared_error
 from ebmpipe.metrics.quadrature import mean_and_error
 from ebmpipe.spec import DataSpec
 
-#: Test examples, of which so many are kept for figures.
-EXAMPLES, KEPT = 256, 10
+#: Test examples, of which so many are kept for figures; and chains for each whose reconstructions are averaged.
+EXAMPLES, KEPT, DRAWS = 256, 10, 8
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Reconstructed:
         clean: the examples, (n, *event).
         inferred: g(μ(x)), by the inference model alone, (n, *event); None if none learned.
         revised: g(z) after as many steps of the posterior's kernel as in training, (n, *event).
+        averaged: the mean of `DRAWS` such chains, (n, *event); None if training takes no step.
         steps: after how many steps ``profile`` was taken, (k,).
         profile: mean squared error in model space, (starts, k), of chains from the prior and, if it learned, from the inference model.
         between: g(z) on the way from one example's z to another's, straight: (pairs, points, *event).
@@ -35,6 +36,7 @@ class Reconstructed:
     clean: np.ndarray
     inferred: np.ndarray | None
     revised: np.ndarray
+    averaged: np.ndarray | None
     steps: np.ndarray
     profile: np.ndarray
     between: np.ndarray
@@ -50,7 +52,7 @@ class Reconstruction(Metric):
     """How far examples are from what the generator makes of their latent vectors, by the inference model alone and after its chains."""
 
     name = "reconstruction"
-    revision = 1
+    revision = 2
     ids: ClassVar[dict[str, MetricInfo]] = {
         "reconstruction_mse": MetricInfo(
             "", "lower", "mean squared error of reconstructed test examples; of images, pixels in [0, 1]", controlled=False
@@ -63,14 +65,15 @@ class Reconstruction(Metric):
         return spec.kind != "binary"
 
     def reports(self, evaluation: Evaluation) -> tuple[str, ...]:
-        """Nothing of models without a generator; bare ids after the chains of training, ``@inferred`` by the inference model alone."""
+        """Nothing of models without a generator; bare ids after the chains of training, ``@averaged`` the mean of several of them, and
+        ``@inferred`` by the inference model alone."""
         if evaluation.reconstructed is None:
             return ()
         spec = evaluation.spec
         bare = ["reconstruction_mse"]
         if spec.kind == "images":
             bare += ["reconstruction_psnr"] + ["reconstruction_ssim"] * (min(spec.shape[1:]) >= WINDOW)
-        return tuple(f"{metric}{source}" for source in ("", "@inferred") for metric in bare)
+        return tuple(f"{metric}{source}" for source in ("", "@averaged", "@inferred") for metric in bare)
 
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         if evaluation.reconstructed is None:
@@ -84,12 +87,18 @@ class Reconstruction(Metric):
         evaluation.drawn.update({f"reconstruction/{name}": value.astype(np.float32) for name, value in arrays.items()})
         chains = f"{found.training_steps} steps of {found.kernel}" if found.training_steps else "no step"
         begun = "the prior" if found.inferred is None else "the inference model's mean"
-        yield from self.of(found.clean, found.revised, evaluation, f"codes by {chains} from {begun}", "")
-        if found.inferred is None:
-            rows = (metric for metric in self.reports(evaluation) if metric.endswith("@inferred"))
-            yield from (self.missing(metric, "no inference model learned") for metric in rows)
-        else:
-            yield from self.of(found.clean, found.inferred, evaluation, "codes by the inference model's mean", "inferred")
+        how = f"codes by {chains} from {begun}"
+        yield from self.of(found.clean, found.revised, evaluation, how, "")
+        others = {
+            "averaged": (found.averaged, f"mean of {DRAWS} reconstructions, {how}", "training takes no step under the posterior"),
+            "inferred": (found.inferred, "codes by the inference model's mean", "no inference model learned"),
+        }
+        for source, (made, by, without) in others.items():
+            if made is not None:
+                yield from self.of(found.clean, made, evaluation, by, source)
+            else:
+                rows = (metric for metric in self.reports(evaluation) if metric.endswith(f"@{source}"))
+                yield from (self.missing(metric, without) for metric in rows)
 
     def of(self, clean: np.ndarray, made: np.ndarray, evaluation: Evaluation, how: str, source: str) -> Iterator[Measurement]:
         """The rows of one reconstruction (n, *event)."""

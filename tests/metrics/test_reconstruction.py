@@ -12,7 +12,7 @@ from torch import nn
 from ebmpipe.latent_codes import LatentCodes
 from ebmpipe.latent_variable import LatentVariableLaw
 from ebmpipe.metrics.estimators.arrays import reference_order
-from ebmpipe.metrics.reconstruction import EXAMPLES, Reconstruction
+from ebmpipe.metrics.reconstruction import DRAWS, EXAMPLES, Reconstruction
 from ebmpipe.reconstructing import reconstructor
 from ebmpipe.samplers.mala import MALA
 from ebmpipe.scored import Scored
@@ -77,6 +77,9 @@ class TestALinearGenerator:
         bias = y - y @ law.encoder.gain.numpy().T @ a.T
         expected = STD**2 * (np.mean(bias**2) + np.trace(a @ covariance @ a.T) / y.shape[1])
         assert found.profile.shape == (1 + infers, len(found.steps))
+        if infers:  # chains that begin at the posterior's mean have its law, nearly, after ten steps
+            of_draw, of_mean = ((STD * part).mean() for part in (np.trace(a @ covariance @ a.T) / y.shape[1] * STD, bias**2 * STD))
+            assert np.mean((found.averaged - found.clean) ** 2) == pytest.approx(of_mean + of_draw / DRAWS, rel=0.1)
         np.testing.assert_allclose(found.profile[:, -1], expected, rtol=0.08)
         # At first: codes of the prior know nothing of their example; the inference model's are the best there are.
         assert found.profile[0, 0] > 2 * expected
@@ -112,9 +115,10 @@ def test_the_rows(kind, infers, request):
     evaluation = request.getfixturevalue(kind)()
     object.__setattr__(evaluation, "reconstructed", given_back(evaluation.spec.shape, infers))
     rows = {row.metric: row for row in Reconstruction().compute(evaluation)}
-    assert set(rows) == set(Reconstruction().reports(evaluation)) and len(rows) == (2 if kind == "plane" else 6)
+    assert set(rows) == set(Reconstruction().reports(evaluation)) and len(rows) == (3 if kind == "plane" else 9)
     # Pixels of [-1, 1] are in [0, 1] here: half as far, a quarter of the squares.
     scale = 1 if kind == "plane" else 4
+    assert rows["reconstruction_mse@averaged"].value == pytest.approx(0.0025 / scale)
     assert rows["reconstruction_mse"].value == pytest.approx(0.01 / scale) and rows["reconstruction_mse"].n == EXAMPLES
     if kind == "pictures":
         assert rows["reconstruction_psnr"].value == pytest.approx(-10 * math.log10(0.01 / 4))

@@ -14,7 +14,7 @@ def given_back(shape, infers=True):
         steps = np.array([0, 1, 10, 100])
         profile = np.stack([0.5 / (1 + steps), 0.04 / (1 + steps)])[: 1 + infers]
         between = np.zeros((4, 9, *shape))
-        return Reconstructed(clean, clean + 0.2 if infers else None, clean + 0.1, steps, profile, between, 10, "mala")
+        return Reconstructed(clean, clean + 0.2 if infers else None, clean + 0.1, clean + 0.05, steps, profile, between, 10, "mala")
 
     return reconstruct
 
