@@ -170,6 +170,7 @@ class LongRunConfig(Model):
         description="kernels that move further chains in latent space, where the energy tilts a flow, and are judged in data space; "
         "their ids are `metric@latent_name`",
     )
+    labels: list[str] | None = Field(None, description="labels whose runs have them, in a workflow; null: all")
     chains: int = Field(128, ge=4, description="chains of each kernel")
     steps: int = Field(
         2000,

@@ -142,13 +142,21 @@ def classified(evaluation: Evaluation) -> dict[str, np.ndarray]:
 
 
 def quality_arrays(evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """Distances to the test split along the chains of the long run, and their standard errors: ``long_run/{metric}``, with ``_stderr``."""
-    try:
-        found = quality_along(evaluation)
-    except NotAvailable:
-        return {}
-    values = {f"long_run/{one.metric}": one.values for one in found}
-    return values | {f"long_run/{one.metric}_stderr": one.errors for one in found}
+    """Distances to the test split along chains of the long run, and their standard errors: ``long_run/{metric}``, with ``_stderr``.
+
+    Of latent chains likewise, ``{kernel}/{metric}``.
+    """
+    found: dict[str, np.ndarray] = {}
+    framed = evaluation.long_run.framed if evaluation.long_run is not None else {}
+    for place, kernel in enumerate(framed):
+        start = "long_run" if place == 0 else kernel
+        try:
+            along = quality_along(evaluation, kernel)
+        except NotAvailable:
+            continue
+        for one in along:
+            found |= {f"{start}/{one.metric}": one.values, f"{start}/{one.metric}_stderr": one.errors}
+    return found
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -407,6 +407,8 @@ class Plan(Resolver):
         if stage == "sampling":
             settings, _ = self._kernel(settings, layered.at, kind)
         if stage == "long_run":
+            for index, label in enumerate(settings["labels"] or ()):
+                one_of(label, self.config["methods"], layered.at(("labels",)), (*layered.at(("labels",)), index))
             settings = settings | {key: self._kernels(settings[key], layered.at((key,))) for key in ("kernels", "latent_kernels")}
         for members in ("metrics", "features"):
             for index, name in enumerate(settings.get(members) or ()):
@@ -428,12 +430,12 @@ class Plan(Resolver):
         return {"sampling": self.catalogue["sampling_revision"], f"sampler:{kernel}": self.catalogue["samplers"][kernel]["revision"]}
 
     def long_run_settings(self, dataset: str) -> Settings:
-        """How chains are run for long on a data set, and which feature network tells classes apart there.
+        """How chains are run for long on a data set, and which feature network tells classes apart there: of every label alike.
 
         Raises:
             ConfigError: if one that is named tells none apart, or is none of the data set's.
         """
-        settings = self._stage(self._kind(dataset), dataset, "long_run")
+        settings = self._stage(self._kind(dataset), dataset, "long_run") | {"labels": None}
         known, features = self.catalogue["features"], self.features(dataset)
         if settings["classifier"] is None:
             return settings | {"classifier": classifier(known, features)}
@@ -450,9 +452,13 @@ class Plan(Resolver):
             f"sampler:{name}": self.catalogue["samplers"][name]["revision"] for name in names
         }
 
-    def runs_long(self, dataset: str) -> bool:
-        """Whether anything that is measured on a data set is of long runs; of binary data, whose chains no step size adapts to, nothing."""
+    def runs_long(self, dataset: str, label: str | None = None) -> bool:
+        """Whether runs of a label, or of any if none is given, have long runs on a data set: where something that is measured there is of
+        long runs, but for labels that the config leaves out, and binary data, to whose chains no step size adapts."""
         if self._kind(dataset) == "binary":
+            return False
+        named = self._stage(self._kind(dataset), dataset, "long_run")["labels"]
+        if named is not None and (label not in named if label is not None else not set(named) & set(self.labels[dataset])):
             return False
         chosen = self.evaluation_settings(dataset)["metrics"]
         return chosen is None or any(name in chosen for name in OF_LONG_RUNS)

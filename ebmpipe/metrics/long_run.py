@@ -34,25 +34,32 @@ class Quality:
     errors: np.ndarray
 
 
-def quality_along(evaluation: Evaluation) -> list[Quality]:
-    """The distances along the chains of the primary kernel: between features of the primary network, if there is one, and between events.
+def quality_along(evaluation: Evaluation, kernel: str | None = None) -> list[Quality]:
+    """The distances along the chains of a kernel: between features of the primary network, if there is one, and between events.
 
     Computed once for metrics and figures.
+
+    Args:
+        evaluation: what is evaluated.
+        kernel: one of `LongRun.framed`; None for the primary one.
 
     Raises:
         NotAvailable: if there is no long run, or its chains were lost where they started.
     """
-    if "long_run/quality" not in evaluation.cache:
-        frames = long_run_of(evaluation).frames
+    record = long_run_of(evaluation)
+    name = record.primary.about["name"] if kernel is None else kernel
+    key = f"long_run/quality/{name}"
+    if key not in evaluation.cache:
+        frames = record.framed[name][1]
         if not len(frames):
-            raise NotAvailable(f"the chains diverged: {long_run_of(evaluation).primary.lost}")
+            raise NotAvailable(f"the chains diverged: {record.kernels[name].lost}")
         found = []
         if evaluation.feature_spaces:
             rows = [next(iter(KernelDistance().within(frame, evaluation, evaluation.feature_spaces[0]))) for frame in frames]
             found.append(along(rows))
         found.append(along([next(iter(EnergyDistance().compare(frame, evaluation))) for frame in frames]))
-        evaluation.cache["long_run/quality"] = found
-    kept: list[Quality] = evaluation.cache["long_run/quality"]
+        evaluation.cache[key] = found
+    kept: list[Quality] = evaluation.cache[key]
     return kept
 
 
@@ -62,11 +69,15 @@ def along(rows: list[Measurement]) -> Quality:
     return Quality(rows[0].metric, values, errors)
 
 
+#: Ids of how samples fare along the chains.
+QUALITY = ("quality_best_step", "quality_decay")
+
+
 class LongRuns(Metric):
-    """Energy and sample quality along the chains of the primary kernel, from their start to their end."""
+    """Energy and sample quality along the chains of the primary kernel, from their start to their end; ``@kernel`` of latent ones."""
 
     name = "long_run"
-    revision = 1
+    revision = 2
     ids: ClassVar[dict[str, MetricInfo]] = {
         "energy_drift": MetricInfo(
             "sd of test energies", None, "mean energy of the chains at their end less that of test data, smoothed as the energy allows for"
@@ -80,21 +91,34 @@ class LongRuns(Metric):
     def applies(self, spec: DataSpec) -> bool:
         return spec.kind != "binary"
 
+    def reports(self, evaluation: Evaluation) -> tuple[str, ...]:
+        """Every id of the primary kernel, and quality of the others whose chains were kept."""
+        found = evaluation.long_run
+        others = [] if found is None else list(found.framed)[1:]
+        return (*self.ids, *(f"{metric}@{kernel}" for kernel in others for metric in QUALITY))
+
     def compute(self, evaluation: Evaluation) -> Iterator[Measurement]:
         found = long_run_of(evaluation)
-        chains = int(found.primary.about["chains"])
         if found.primary.lost is None:
             yield self.drift(evaluation, found.frame_energies[-1].astype(np.float64))
         else:
             yield self.missing("energy_drift", f"the chains diverged: {found.primary.lost}")
+        for place, kernel in enumerate(found.framed):
+            rows = self.quality(evaluation, kernel)
+            yield from rows if place == 0 else (row.at(kernel) for row in rows)
+
+    def quality(self, evaluation: Evaluation, kernel: str) -> Iterator[Measurement]:
+        """When the chains of a kernel are nearest to the test split, and how much of that is lost by their end."""
+        found = long_run_of(evaluation)
         try:
-            quality = quality_along(evaluation)[0]
+            quality = quality_along(evaluation, kernel)[0]
         except NotAvailable as reason:
-            yield from (self.missing(metric, reason) for metric in ("quality_best_step", "quality_decay"))
+            yield from (self.missing(metric, reason) for metric in QUALITY)
             return
+        chains, steps = int(found.kernels[kernel].about["chains"]), found.framed[kernel][0]
         best = int(quality.values.argmin())
-        protocol = f"{quality.metric} of {chains} chains at {len(quality.values)} frames, log-spaced over {found.frame_steps[-1]:,} steps"
-        yield self.measured("quality_best_step", float(found.frame_steps[best]), chains, protocol=protocol)
+        protocol = f"{quality.metric} of {chains} chains at {len(quality.values)} frames, log-spaced over {steps[-1]:,} steps"
+        yield self.measured("quality_best_step", float(steps[best]), chains, protocol=protocol)
         error = 0.0 if best == len(quality.values) - 1 else float(np.hypot(quality.errors[best], quality.errors[-1]))
         yield self.measured("quality_decay", quality.values[-1] - quality.values[best], chains, error, protocol)
 

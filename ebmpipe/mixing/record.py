@@ -81,6 +81,13 @@ class LongRun:
         """The first kernel's chains."""
         return next(iter(self.kernels.values()))
 
+    @property
+    def framed(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Of every kernel whose chains were kept at frames, the steps and the chains there, as ``frame_steps`` and ``frames``."""
+        others = list(self.kernels.items())[1:]
+        found = {self.primary.about["name"]: (self.frame_steps, self.frames)} if self.kernels else {}
+        return found | {name: (one.arrays["frame_steps"], one.arrays["frames"]) for name, one in others if "frames" in one.arrays}
+
     def write(self, path: Path) -> None:
         """Write it as safetensors; equal records are equal bytes."""
         arrays = {"frame_steps": self.frame_steps, "frames": self.frames, "frame_energies": self.frame_energies}

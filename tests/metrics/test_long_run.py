@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from long_runs import lost_run, record_of
 
+from ebmpipe.evaluation import quality_arrays
 from ebmpipe.metrics.energy_distance import EnergyDistance
 from ebmpipe.metrics.long_run import LongRuns, quality_along
 
@@ -63,6 +64,22 @@ def test_the_distance_is_the_metric_of_that_name(plane, pictures, rng):
     (row,) = EnergyDistance().compare(evaluation.long_run.frames[2], evaluation)
     assert quality.metric == "energy_distance" and (quality.values[2], quality.errors[2]) == (row.value, row.stderr)
     assert [one.metric for one in quality_along(pictures())] == ["kernel_lenet", "energy_distance"]
+
+
+def test_chains_in_latent_space_are_judged_by_their_own_frames(plane, rng):
+    evaluation = along(plane(), frames_of(plane(), rng, 6, 1, 0.8, 4))
+    own = evaluation.long_run.primary
+    latent = replace(own, about={**own.about, "name": "latent_hmc", "latent": True, "gradients_per_step": 3})
+    frames = np.stack(frames_of(plane(), rng, 6, 3, 1, 1)).astype(np.float32)
+    latent = replace(latent, arrays={**latent.arrays, "frames": frames, "frame_steps": np.array([0, 2, 20, 200])})
+    evaluation = replace(evaluation, long_run=replace(evaluation.long_run, kernels={"mala": own, "latent_hmc": latent}), cache={})
+    rows = rows_of(evaluation)
+    assert set(rows) == set(LongRuns().reports(evaluation)) and "energy_drift@latent_hmc" not in rows
+    assert rows["quality_best_step"].value in (1, 10) and rows["quality_best_step@latent_hmc"].value in (20, 200)
+    assert rows["quality_decay"].value > 5 * rows["quality_decay"].stderr
+    assert 0 <= rows["quality_decay@latent_hmc"].value <= 5 * rows["quality_decay@latent_hmc"].stderr
+    found = quality_arrays(evaluation)
+    assert {"long_run/energy_distance", "latent_hmc/energy_distance_stderr"} <= set(found)
 
 
 def test_chains_that_broke_off_have_their_frames_measured(plane, rng):

@@ -427,6 +427,21 @@ def test_kernels_in_latent_space_are_checked_as_others_are():
             plan({"methods": {"pcd": {}}, "datasets": {"rings": {"long_run": {"latent_kernels": [wrong]}}}})
 
 
+def test_labels_can_be_left_without_long_runs():
+    methods = {"flow": {}, "pcd": {}, "cd": {}}
+
+    def made(labels):
+        return plan({"methods": methods, "datasets": {"rings": {"labels": ["flow", "pcd"], "long_run": {"labels": labels}}}})
+
+    assert [made(["pcd"]).runs_long("rings", label) for label in ("flow", "pcd")] == [False, True]
+    assert made(None).runs_long("rings", "flow") and made(["pcd"]).runs_long("rings")
+    assert not made(["cd"]).runs_long("rings") and not made([]).runs_long("rings")
+    # Chains of those that have them are not made anew when others are left out.
+    assert made(["pcd"]).long_run_settings("rings") == made(None).long_run_settings("rings")
+    with pytest.raises(ConfigError, match=r"'pdc' is unknown\. Did you mean 'pcd'"):
+        made(["pdc"])
+
+
 def test_the_figure_of_likelihoods_is_planned_where_they_are_watched():
     made = plan({"methods": {"pcd": {}}, "datasets": {"two_moons": {"watch": True}, "rings": {}, "digits": {}}})
     assert ["likelihood_curves" in made.figures(name) for name in made.datasets] == [True, False, False]

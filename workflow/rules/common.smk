@@ -130,7 +130,7 @@ def classifier_of(wildcards):
 
 def long_run_of(wildcards):
     """The record of a run's long run, where anything of it is measured."""
-    return [f"{RUN}/long_run.safetensors".format(**wildcards)] if PLAN.runs_long(wildcards.dataset) else []
+    return [f"{RUN}/long_run.safetensors".format(**wildcards)] if PLAN.runs_long(wildcards.dataset, wildcards.label) else []
 
 
 def extractors(published):
@@ -161,6 +161,12 @@ def run_files(name, dataset=None):
     return [f"{RESULTS}/runs/{run.dataset}/{run.label}/seed{run.seed}/{name}" for run in PLAN.runs if dataset in (None, run.dataset)]
 
 
+def long_runs_of(dataset):
+    """The records of the long runs on one data set, of those that have one."""
+    runs = (run for run in PLAN.runs if run.dataset == dataset and PLAN.runs_long(dataset, run.label))
+    return [f"{RESULTS}/runs/{dataset}/{run.label}/seed{run.seed}/long_run.safetensors" for run in runs]
+
+
 def figure_inputs(wildcards):
     """What a data set's figures read of its runs, but for the ledgers, which change whenever one of these is made."""
     names = (
@@ -168,10 +174,9 @@ def figure_inputs(wildcards):
         "metrics.json",
         "arrays.npz",
         "samples.safetensors",
-        *["long_run.safetensors"] * PLAN.runs_long(wildcards.dataset),
         "history.csv",
     )
-    return [path for name in names for path in run_files(name, wildcards.dataset)]
+    return [path for name in names for path in run_files(name, wildcards.dataset)] + long_runs_of(wildcards.dataset)
 
 
 def composed_models(wildcards):

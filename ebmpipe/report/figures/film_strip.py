@@ -92,12 +92,11 @@ class Strip:
 
 def strips_of(label: str, record: LongRun) -> list[Strip]:
     """The chains of the primary kernel, and those of every kernel in latent space."""
-    found = [Strip(label, record.primary, dict(zip(map(int, record.frame_steps), record.frames, strict=True)))]
-    for kernel in record.kernels.values():
-        if "frames" in kernel.arrays and len(kernel.arrays["frames"]):
-            frames = dict(zip(map(int, kernel.arrays["frame_steps"]), kernel.arrays["frames"], strict=True))
-            found.append(Strip(label, kernel, frames, primary=False))
-    return found
+    return [
+        Strip(label, record.kernels[name], dict(zip(map(int, steps), frames, strict=True)), primary=place == 0)
+        for place, (name, (steps, frames)) in enumerate(record.framed.items())
+        if len(frames)
+    ]
 
 
 class View(ABC):

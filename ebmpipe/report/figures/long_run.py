@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from ebmpipe.mixing.record import LongRun
 from ebmpipe.report.base import Context, Figure
 from ebmpipe.report.figures.diagnostics import number, round_down
 from ebmpipe.report.long_runs import Found, empty, name_row, runs_with_chains, step_axis
@@ -22,6 +23,8 @@ BAND = (0.1, 0.9)
 #: Standard deviations of the test energies within which the axis is linear.
 LINEAR = 3.0
 GREY = "#D5D5D5"
+#: The line of chains in latent space.
+DASHED: Any = (0, (3, 1.3))
 
 
 def distance_shown(runs: Mapping[str, Found]) -> str | None:
@@ -31,6 +34,15 @@ def distance_shown(runs: Mapping[str, Found]) -> str | None:
     ]
     plain = [name for name in names if not name.endswith("_stderr")]
     return next((name for name in plain if name != "energy_distance"), next(iter(plain), None))
+
+
+def courses(record: LongRun) -> list[tuple[str, np.ndarray, Any]]:
+    """Of every kernel whose chains were kept, what its arrays begin with, steps, and line: latent ones' in the gradients of the first's."""
+    found: list[tuple[str, np.ndarray, Any]] = []
+    for place, (name, (steps, _)) in enumerate(record.framed.items()):
+        price = record.kernels[name].about["gradients_per_step"] / record.primary.about["gradients_per_step"]
+        found.append(("long_run", steps, "-") if place == 0 else (name, steps * price, DASHED))
+    return found
 
 
 class LongRunFigure(Figure):
@@ -58,7 +70,7 @@ class LongRunFigure(Figure):
         self.frame(grid, shown, distance)
         primary = next(iter(shown.values()))[0][1].primary.about["name"]
         figure.supxlabel(f"{context.id} · steps of {primary} from over-dispersed starts", fontsize=8)
-        self.legend(figure)
+        self.legend(figure, any(len(record.framed) > 1 for found in shown.values() for _, record in found))
         return figure
 
     def energies(self, axes: Axes, found: Found, look: Look) -> None:
@@ -79,14 +91,15 @@ class LongRunFigure(Figure):
     def qualities(self, axes: Axes, found: Found, distance: str, look: Look) -> None:
         """A distance to the test split at every frame with two standard errors, and where it is least."""
         for run, record in found:
-            values = run.arrays.get(f"long_run/{distance}")
-            if values is None:
-                continue
-            errors, steps = run.arrays[f"long_run/{distance}_stderr"], record.frame_steps
-            axes.fill_between(steps, values - 2 * errors, values + 2 * errors, color=look.colour, alpha=0.2, linewidth=0)
-            axes.plot(steps, values, color=look.colour, linewidth=1.1, marker=".", markersize=3.5)
-            best = int(values.argmin())
-            axes.plot(steps[best], values[best], "o", color=look.colour, markersize=6, fillstyle="none", mew=1, zorder=4, clip_on=False)
+            for start, steps, line in courses(record):
+                values = run.arrays.get(f"{start}/{distance}")
+                if values is None:
+                    continue
+                errors = run.arrays[f"{start}/{distance}_stderr"]
+                axes.fill_between(steps, values - 2 * errors, values + 2 * errors, color=look.colour, alpha=0.2, linewidth=0)
+                axes.plot(steps, values, color=look.colour, linewidth=1.1, linestyle=line, marker=".", markersize=3.5)
+                best = int(values.argmin())
+                axes.plot(steps[best], values[best], "o", color=look.colour, markersize=6, fillstyle="none", mew=1, zorder=4, clip_on=False)
         axes.axhline(0, color=INK, linewidth=0.6, zorder=1)
 
     def frame(self, grid: np.ndarray, shown: Mapping[str, Found], distance: str | None) -> None:
@@ -125,13 +138,14 @@ class LongRunFigure(Figure):
             panel.set_ylim(lowest, highest)
             panel.yaxis.set_major_locator(FixedLocator(marks))
 
-    def legend(self, figure: matplotlib.figure.Figure) -> None:
-        """What bands and marks are."""
+    def legend(self, figure: matplotlib.figure.Figure, latent: bool) -> None:
+        """What bands, marks and, where there are ``latent`` chains, lines are."""
         share = f"{BAND[1] - BAND[0]:.0%}"
         handles: list[Any] = [
             Patch(facecolor=GREY, label=f"{share} of test examples"),
             Patch(facecolor=MUTED, alpha=0.35, label=f"{share} of chains; two standard errors"),
             Line2D([], [], color=MUTED, label="mean over chains; distance"),
             Line2D([], [], color=MUTED, marker="o", fillstyle="none", linestyle="none", label="best frame"),
+            *[Line2D([], [], color=MUTED, linestyle=DASHED, label="in latent space, at as many gradients")] * latent,
         ]
         figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
