@@ -122,7 +122,11 @@ def test_independence_goes_on_from_the_energy_that_is_known(kernel, known, monke
     monkeypatch.setattr(LatentEnergy, "carried", lambda self, u: calls.append(len(u)) or tilt(self, u))
     method.training_step(torch.randn(128, 2), torch.Generator().manual_seed(0))
     # The last one makes negatives of where chains are.
-    assert sum(calls) - 128 == 128 * (method.kernel.cost(1) + method.beside) and method.beside == 2 + (not known)
+    through = sum(calls) - 128
+    assert through == 128 * (method.kernel.cost(1) + method.beside) and method.beside == 2 + (not known)
+    for counts_as in (1, 8):
+        priced = build("neural_transport", spec, settings | {"counts_as": counts_as}, 0, required=required_of("neural_transport", spec))
+        assert priced.gradient_evaluations_per_step == counts_as * through + 2 * 128
 
 
 class TestLearning:
