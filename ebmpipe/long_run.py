@@ -185,7 +185,7 @@ class Journey:
             "name": course.name,
             "settings": dict(course.settings),
             "latent": course.latent,
-            "starts": "latent vectors" if course.latent or carries(self.method) else "base",
+            "starts": "latent vectors" if course.latent or isinstance(self.method.start, TransportedLaw) else "base",
             "step_size": kernel.step_size,
             "acceptance": walk.acceptance / walk.step if walk.step else 0.0,
             "chains": chains,
@@ -250,20 +250,10 @@ def frame_steps(walk: Walk) -> np.ndarray:
 
 
 def space_of(method: Method, course: Course) -> tuple[Energy, Law]:
-    """The energy that a course's chains move under, and the law whose widening they start from.
-
-    In either space chains of an energy that tilts a map's law start from what it makes of wider latent vectors: far from where that
-    reaches, minus the logarithm of its density is so steep that no step is short enough.
-    """
+    """The energy that a course's chains move under, and the law whose widening they start from: of one that a map makes of latent vectors,
+    what it makes of wider ones."""
     latent = method.latent_energy() if course.latent else None
-    if latent is not None:
-        return latent, latent.base
-    return method.energy_function(), method.tilted if carries(method) else method.base
-
-
-def carries(method: Method) -> bool:
-    """Whether what it tilts is made of latent vectors."""
-    return isinstance(method.tilted, TransportedLaw)
+    return (method.energy_function(), method.start) if latent is None else (latent, latent.base)
 
 
 def run_on(method: Method, courses: list[Course], device: str) -> tuple[list[Course], str | None]:

@@ -215,6 +215,14 @@ class Method(nn.Module, ABC):
         return self.base
 
     @property
+    def start(self) -> Law:
+        """The law that chains of `energy` in data space start from, where nothing else is said: `base`, unless the energy tilts another.
+
+        Far from where a map's law reaches, minus the logarithm of its density is so steep that no step is short enough.
+        """
+        return self.base
+
+    @property
     def gradient_evaluations_at_start(self) -> int:
         """Gradient evaluations that setting up costs."""
         return 0
@@ -316,10 +324,10 @@ class Method(nn.Module, ABC):
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Samples:
-        """``n`` fresh samples by `long_chains` from the broad base, as ``self.sampling`` says, with the denoising jump."""
+        """``n`` fresh samples by `long_chains` from `start`, as ``self.sampling`` says, with the denoising jump."""
         build_sampling_kernel(self.sampling, self.spec.kind)
         with frozen(self):
-            drawn = long_chains(self.energy_function(), self.base, self.sampling, n, generator)
+            drawn = long_chains(self.energy_function(), self.start, self.sampling, n, generator)
         return replace(
             drawn,
             x=self.denoised(drawn.x),

@@ -30,7 +30,7 @@ class NeuralTransportNCE(Tilting):
     """
 
     name = "neural_transport_nce"
-    revision = 1
+    revision = 2
     title = "NT-EBM by NCE"
     references = (NT_EBM, FLOW_CONTRASTIVE)
     Config = NeuralTransportNCEConfig

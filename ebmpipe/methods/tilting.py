@@ -82,6 +82,10 @@ class Tilting(EnergyMethod):
     def tilted(self) -> Law:
         return self.law
 
+    @property
+    def start(self) -> Law:
+        return self.law
+
     def tilt(self, setup: Setup) -> Tilt:
         """A new f."""
         return Tilt(self.network(setup, setup.spec), setup.spec)

@@ -37,6 +37,10 @@ class Transported(EnergyMethod):
         """Itself: `energy` has log Z = 0, as far as its density is known."""
         return self.law
 
+    @property
+    def start(self) -> TransportedLaw:
+        return self.law
+
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Samples:
         """``n`` exact samples, with the denoising jump, if so configured."""
