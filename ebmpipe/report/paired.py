@@ -28,8 +28,8 @@ PESSIMISTIC = ("nll_upper", "bits_per_dim_upper")
 FIRST = "the first label"
 INTRO = (
     "Differences over equal seeds, each with a 95 % interval by Student's t, which takes two. Of samples they are those of the method's "
-    "own sampler, where it has one; likelihoods with an `_upper` are those at the end of log Z that makes them worse. Better: seeds of "
-    "which the method is."
+    "own sampler, where it has one; likelihoods that are called upper are those at the end of log Z that makes them worse. Better: seeds "
+    "of which the method is."
 )
 
 
