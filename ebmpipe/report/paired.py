@@ -57,13 +57,11 @@ def better_of(metric: str, infos: Mapping[str, MetricInfo]) -> str | None:
 
 
 def values(metrics: pd.DataFrame, metric: str, source: str | None) -> dict[int, float]:
-    """Of the rows of one label, a metric by seed: of a source, or where it is None of the label's own samples or, without those, bare."""
-    names = (f"{metric}@{source}",) if source else (f"{metric}@own", metric)
-    for name in names:
-        found = metrics[metrics["metric"] == name].dropna(subset=["value"])
-        if not found.empty:
-            return dict(zip(found["seed"].astype(int), found["value"].astype(float), strict=True))
-    return {}
+    """Of the rows of one label, a metric by seed: of a source, or where it is None of the label's own samples or, of one without a sampler
+    of its own, bare. Where those of its own have no value there is none."""
+    sourced = metrics["metric"] == f"{metric}@{source or 'own'}"
+    found = metrics[sourced if source or sourced.any() else metrics["metric"] == metric].dropna(subset=["value"])
+    return dict(zip(found["seed"].astype(int), found["value"].astype(float), strict=True))
 
 
 def references(label: str, required: Mapping[str, Mapping[str, str]], first: str | None) -> Iterator[Reference]:

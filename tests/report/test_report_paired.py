@@ -62,6 +62,13 @@ def test_a_tilt_is_compared_with_what_it_tilts_by_its_own_samples() -> None:
     assert (row.difference, row.difference_low, row.difference_high) == pytest.approx((-0.3, interval.low, interval.high))
 
 
+def test_samples_of_another_sampler_do_not_stand_in_for_lost_ones() -> None:
+    lost = metrics()
+    lost.loc[(lost["method"] == "tilt") & (lost["metric"] == "frechet_lenet@own"), "value"] = None
+    found = frame(lost, {"digits": {"tilt": {"backbone": "flow"}}}, {"digits": {"data"}}, INFOS)
+    assert set(found[found["method"] == "tilt"]["metric"]) == {"bits_per_dim_upper"}
+
+
 def test_of_likelihoods_the_pessimistic_end_counts_and_what_has_no_side_does_not() -> None:
     found = made()
     row = one(found, method="tilt", metric="bits_per_dim_upper")
