@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,7 +43,10 @@ def interpolator(scored: Scored, device: str) -> Interpolator | None:
             x = torch.cat([latent.carried(part) for part in ways.split(CHUNK)]).view(shape).double().cpu()
             times = torch.linspace(0, 1, points, dtype=x.dtype).view(1, -1, *[1] * (x.dim() - 2))
             straight = x[:, :1] * (1 - times) + x[:, -1:] * times
-            value = on_arrays(energy, device)(torch.stack([x, straight]).flatten(0, 2).numpy()).reshape(2, pairs, points)
+            # Each way under the energy that chains on it move under: that of x differs by the log-determinant, which they do not feel.
+            in_latent_space = torch.cat([latent(part) for part in ways.split(CHUNK)]).double().cpu().numpy()
+            in_data_space = on_arrays(energy, device)(straight.flatten(0, 1).numpy())
+        value = np.stack([in_latent_space, in_data_space]).reshape(2, pairs, points)
         return Interpolated(x.numpy(), straight.numpy(), value)
 
     return interpolate

@@ -30,7 +30,7 @@ from ebmpipe.seeding import torch_generator
 from ebmpipe.transported_law import TransportedLaw
 
 #: Bumped when the numerics of this stage change.
-LONG_RUN_REVISION = 3
+LONG_RUN_REVISION = 4
 #: Seconds between checkpoints.
 CHECKPOINT_PERIOD = 30.0
 #: Where they lie in the run's folder; training clears away its own.
@@ -185,6 +185,7 @@ class Journey:
             "name": course.name,
             "settings": dict(course.settings),
             "latent": course.latent,
+            "adjusted": kernel.adjusted,
             "starts": "latent vectors" if course.latent or isinstance(self.method.start, TransportedLaw) else "base",
             "step_size": kernel.step_size,
             "acceptance": walk.acceptance / walk.step if walk.step else 0.0,

@@ -23,7 +23,7 @@ class Interpolated:
     Attributes:
         latent: along a great circle of latent vectors, (pairs, points, *event).
         straight: along the line between the same ends in data space, likewise.
-        energy: E in nats of both, (2, pairs, points).
+        energy: in nats, of both: of the latent vectors E(z), and of the points in data space E(x), (2, pairs, points).
     """
 
     latent: np.ndarray
@@ -46,10 +46,12 @@ class Interpolation(Metric):
     """The energy's barriers between samples, of models with a latent space: along it, and straight through data space."""
 
     name = "interpolation"
-    revision = 1
+    revision = 2
     ids: ClassVar[dict[str, MetricInfo]] = {
         "interpolation_barrier": MetricInfo(
-            "nats", None, "highest rise of E above the line between its ends, on the way from sample to sample in latent space"
+            "nats",
+            None,
+            "highest rise of the energy of z above the line between its ends, on the way from sample to sample in latent space",
         ),
     }
 

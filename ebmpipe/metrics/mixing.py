@@ -133,8 +133,9 @@ def in_words(found: LongRun, kernel: KernelRun) -> str:
     spread = f"{found.settings['dispersion']:g} times {of} deviation{' (uniform on a box)' if of_base else ''}"
     steps = found.settings["steps"] // per_step
     told = f"; {found.told_by}" if found.told_by else ""
+    law = "" if about["adjusted"] else " (of a biased law)"
     return (
-        f"{how}, step size found for each energy; {about['chains']} chains of {steps:,} steps from {spread}, "
+        f"{how}{law}, step size found for each energy; {about['chains']} chains of {steps:,} steps from {spread}, "
         f"the first {about['warm_up']:,} not judged, then every {ordinal(about['stride'])}{told}"
     )
 

@@ -23,10 +23,11 @@ class KernelRun:
     """The chains of one kernel on one energy.
 
     Attributes:
-        about: how they came about: ``name``, ``settings``, whether they are ``latent`` vectors, ``step_size`` as adapted, ``acceptance``,
-            ``chains``, ``steps`` of each, ``gradients_per_step``, ``gradient_evaluations`` in all, ``warm_up`` in steps, ``stride`` in
-            steps between draws, ``draws`` of each chain, ``slowest`` coordinate, and ``lost``, why there is no more, which is None if all
-            went well.
+        about: how they came about: ``name``, ``settings``, whether they are ``latent`` vectors, whether the kernel is
+            ``adjusted``, without which their law is a biased one, what the ``starts`` are spread about, ``step_size`` as adapted,
+            ``acceptance``, ``chains``, ``steps`` of each, ``gradients_per_step``, ``gradient_evaluations`` in all, ``warm_up`` in steps,
+            ``stride`` in steps between draws, ``draws`` of each chain, ``slowest`` coordinate, and ``lost``, why there is no more, which is
+            None if all went well.
         arrays: of the draws, ``rhat``, ``ess``, ``ess_tail`` (quantities,), ``autocorrelation`` (2, lags) and ``energy_ess`` (1,) as in
             `ebmpipe.mixing.diagnostics.Diagnosis`, and where modes or classes are told apart ``labels`` (chains, draws); of the whole,
             ``energy`` (times, chains), E in nats at the steps ``energy_steps`` (times,). Of chains that were lost, the last two alone. Of

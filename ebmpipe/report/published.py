@@ -56,11 +56,11 @@ def ours(metrics: pd.DataFrame, trajectories: pd.DataFrame | None, dataset: str,
             else {"ours": found[QUANTITY].iloc[0], "ours_sd": found[f"{QUANTITY}_sd"].iloc[0], "seeds": found["seeds"].iloc[0]}
         )
     of_label = metrics[(metrics["dataset"] == dataset) & (metrics["method"] == label)]
-    for name in (metric,) if "@" in metric else (f"{metric}@own", metric):
-        values = of_label.loc[of_label["metric"] == name, "value"].dropna().astype(float)
-        if not values.empty:
-            return {"ours": values.mean(), "ours_sd": values.std() if len(values) > 1 else None, "seeds": len(values)}
-    return {}
+    # Lost samples of its own sampler are not replaced by others.
+    own = f"{metric}@own"
+    name = own if "@" not in metric and (of_label["metric"] == own).any() else metric
+    values = of_label.loc[of_label["metric"] == name, "value"].dropna().astype(float)
+    return {} if values.empty else {"ours": values.mean(), "ours_sd": values.std() if len(values) > 1 else None, "seeds": len(values)}
 
 
 def rows(metrics: pd.DataFrame, trajectories: pd.DataFrame | None, datasets: list[str]) -> Iterator[dict[str, Any]]:

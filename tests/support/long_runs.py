@@ -36,7 +36,7 @@ def kernel_run(
         "energy_steps": np.arange(count, 2 * count),
     }
     known = {
-        "name": name, "settings": {"step_size": 0.3}, "latent": False,
+        "name": name, "settings": {"step_size": 0.3}, "latent": False, "adjusted": True,
         "starts": "base", "step_size": 0.2, "acceptance": 0.6, "chains": chains,
         "steps": 2 * count, "gradients_per_step": per_step, "gradient_evaluations": 2 * chains * count * per_step, "warm_up": count,
         "stride": 1, "draws": count, "slowest": found.slowest, "lost": None,
@@ -47,7 +47,7 @@ def kernel_run(
 def lost_run(chains: int, name: str = "mala", reason: str = "3 of 8 have an energy that is not finite") -> KernelRun:
     """The record of a kernel whose chains broke off."""
     known = {
-        "name": name, "settings": {"step_size": 0.3}, "latent": False,
+        "name": name, "settings": {"step_size": 0.3}, "latent": False, "adjusted": True,
         "starts": "base", "step_size": 0.2, "acceptance": 0.6, "chains": chains, "steps": 7,
         "gradients_per_step": 1, "gradient_evaluations": 8 * chains, "warm_up": 50, "stride": 1, "draws": 50, "slowest": -1, "lost": reason,
     }  # fmt: skip

@@ -53,7 +53,7 @@ class Mixing(Figure):
         shown = {
             label: kept
             for label, found in runs_with_chains(context).items()
-            if (kept := [one for one in found if one[1].primary.lost is None])
+            if (kept := [one for one in found if any(kernel.lost is None for kernel in one[1].kernels.values())])
         }
         if not shown:
             return empty()
@@ -128,7 +128,8 @@ class Mixing(Figure):
 
     def reach(self, shown: Mapping[str, Found]) -> float:
         """The longest lag that is shown."""
-        return max(kernel.window for found in shown.values() for _, record in found for kernel in record.kernels.values()) / 2
+        records = [record for found in shown.values() for _, record in found]
+        return max(kernel.window for record in records for kernel in record.kernels.values() if kernel.lost is None) / 2
 
     def frame(self, grid: np.ndarray, context: Context, largest: float, reach: float) -> None:
         """Axes, titles and labels."""
