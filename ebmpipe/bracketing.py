@@ -20,6 +20,8 @@ from ebmpipe.transported_law import TransportedLaw
 CHUNK = 4096
 #: Sample sources that a way back may start at, best first: those that follow the energy's law, before any denoising jump.
 STARTS = ("noisy", "fresh", "given")
+#: What a law is called that a model is or tilts, whose density is known, or estimated.
+OWN = ("its own law", "its own law, whose density is an estimate")
 
 
 def score_of(scored: Scored, device: str) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -66,7 +68,7 @@ def bracketed(scored: Scored, flow: Callable[[], Law], config: PartitionConfig, 
     energy, base = scored.energy, scored.base
     if energy is None or base is None:
         return None
-    own = "its own law" if isinstance(base, TransportedLaw) else "the Gaussian base" if base.support is None else "the uniform base"
+    own = OWN[base.estimated] if isinstance(base, TransportedLaw) else "the Gaussian base" if base.support is None else "the uniform base"
     source = next((name for name in STARTS if name in scored.samples), None)
     starts = None if source is None else torch.from_numpy(scored.samples[source]).float().to(device)
 

@@ -134,8 +134,8 @@ class RunConfig(Model):
 
 
 class SamplingConfig(Model):
-    """Fresh samples: long chains started from the broad Gaussian base, the same for every method. What a method's own sampler draws stands
-    beside them, as the source `own`."""
+    """Fresh samples: long chains, the same for every method, from the broad Gaussian base or, of an energy that tilts another law, from
+    that law. What a method's own sampler draws stands beside them, as the source `own`."""
 
     n: int = Field(5000, ge=1, description="samples per source")
     steps: int = Field(500, ge=1, description="steps of each chain")

@@ -34,6 +34,7 @@ class LatentVariableLaw(TransportedLaw):
         log_noise: log σ.
     """
 
+    estimated = True
     fixed: Tensor
     log_noise: Tensor
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,9 +16,11 @@ class TransportedLaw(Law):
 
     Attributes:
         dimension: of u.
+        estimated: whether its density is an estimate, and with it what is known of log Z.
     """
 
     dimension: int
+    estimated: ClassVar[bool] = False
 
     @abstractmethod
     def carried(self, u: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from ebmpipe.methods.tilting import NT_EBM, Tilting, TiltingConfig
 from ebmpipe.transport import LatentEnergy, independence
 
 #: How much an update changes log ε by, for each unit by which the acceptance misses its target.
-ADAPTATION = 0.05
+ADAPTATION_RATE = 0.05
 
 
 class NeuralTransportConfig(TiltingConfig):
@@ -135,7 +135,7 @@ class NeuralTransport(Tilting):
         """Write chains back, and follow the acceptance, once an update has been found good. Returns diagnostics."""
         report: dict[str, Any] = {"step_size": self.log_step.exp()}
         if self.config.acceptance is not None:
-            self.log_step += ADAPTATION * (summary.acceptance - self.config.acceptance)
+            self.log_step += ADAPTATION_RATE * (summary.acceptance - self.config.acceptance)
         if self.persistence is None or drawn is None:
             return report
         self.persistence.put_back(drawn, z, self.config.steps + self.config.independence)

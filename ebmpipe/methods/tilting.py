@@ -19,7 +19,7 @@ from ebmpipe.transport import LatentEnergy, Tilt, TiltedEnergy
 from ebmpipe.transported_law import TransportedLaw
 
 #: Steps of dual averaging that the own sampler finds its step size in, where training has not found one.
-ADAPTATION = 100
+ADAPTATION_STEPS = 100
 
 
 NT_EBM = Reference(
@@ -115,7 +115,9 @@ class Tilting(EnergyMethod):
     @property
     def own_sampling(self) -> SamplingConfig:
         """How long the own sampler's chains are, and with what step size they begin."""
-        return SamplingConfig(kernel=self.config.kernel, steps=self.config.own_steps, adaptation_steps=ADAPTATION * self.kernel.adjusted)
+        return SamplingConfig(
+            kernel=self.config.kernel, steps=self.config.own_steps, adaptation_steps=ADAPTATION_STEPS * self.kernel.adjusted
+        )
 
     @torch.no_grad()
     def latent_samples(self, n: int, generator: torch.Generator) -> Samples:

@@ -45,7 +45,7 @@ class Mixing(Metric):
     """What the chains of long runs say of their own mixing, after the warm-up: the primary kernel's, and ``@kernel`` of others."""
 
     name = "mixing"
-    revision = 2
+    revision = 3
     ids: ClassVar[dict[str, MetricInfo]] = {
         "rhat": MetricInfo(
             "ratio", "lower", "split rank-normalised R-hat, greatest over coordinates, energy and indicators of modes or classes", False
@@ -59,7 +59,7 @@ class Mixing(Metric):
         "autocorrelation_time": MetricInfo("gradient evaluations", None, "integrated autocorrelation time of the energy"),
         "mode_hops": MetricInfo("per 1,000", None, "changes of mode or class of a chain per 1,000 gradient evaluations"),
         "acceptance": MetricInfo("probability", None, "mean acceptance probability of the long run"),
-        "step_size": MetricInfo("data units", None, "step size that the kernel was adapted to"),
+        "step_size": MetricInfo("units of x or z", None, "step size that the kernel was adapted to"),
     }
 
     def applies(self, spec: DataSpec) -> bool:

@@ -26,9 +26,12 @@ PARTS = {"generated": "its generator's samples", "inferred": "its inference mode
 #: Ends of brackets that are claimed, as they make a result worse.
 PESSIMISTIC = ("nll_upper", "bits_per_dim_upper")
 FIRST = "the first label"
+#: How metrics end that are about test examples with the noise that the energy allows for.
+SMOOTHED = "@smoothed"
 INTRO = (
     "Differences over equal seeds, each with a 95 % interval by Student's t, which takes two. Of samples they are those of the method's "
-    "own sampler, where it has one; likelihoods that are called upper are those at the end of log Z that makes them worse. Better: seeds "
+    "own sampler, where it has one; likelihoods that are called upper are those at the end of log Z that makes them worse, and smoothed "
+    "those of test examples with the noise that the model was trained with, where the others are of examples as they are. Better: seeds "
     "of which the method is."
 )
 
@@ -58,7 +61,7 @@ def better_of(metric: str, infos: Mapping[str, MetricInfo]) -> str | None:
 
 def values(metrics: pd.DataFrame, metric: str, source: str | None) -> dict[int, float]:
     """Of the rows of one label, a metric by seed: of a source, or where it is None of the label's own samples or, of one without a sampler
-    of its own, bare. Where those of its own have no value there is none."""
+    of its own and of what is no matter of samples, bare. Where those of its own have no value there is none."""
     sourced = metrics["metric"] == f"{metric}@{source or 'own'}"
     found = metrics[sourced if source or sourced.any() else metrics["metric"] == metric].dropna(subset=["value"])
     return dict(zip(found["seed"].astype(int), found["value"].astype(float), strict=True))
@@ -80,8 +83,8 @@ def rows(
     """The rows of one data set."""
     of_label = {str(label): found for label, found in metrics.groupby("method", sort=False)}
     for label, own in of_label.items():
-        for metric in dict.fromkeys(name.partition("@")[0] for name in own["metric"]):
-            better, here = better_of(metric, infos), values(own, metric, None)
+        for metric in dict.fromkeys(name if name.endswith(SMOOTHED) else name.partition("@")[0] for name in own["metric"]):
+            better, here = better_of(metric.removesuffix(SMOOTHED), infos), values(own, metric, None)
             if better is None or not here:
                 continue
             for reference in references(label, required, first):

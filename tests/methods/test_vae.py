@@ -10,11 +10,13 @@ import torch
 from quadratic_network import QuadraticNetwork, gaussian_of
 from torch import nn
 
-from ebmpipe.config import NetworkConfig
+from ebmpipe.bracketing import bracketed
+from ebmpipe.config import NetworkConfig, PartitionConfig
 from ebmpipe.energies import on_arrays, value_and_gradient
 from ebmpipe.latent_variable import LatentVariableLaw
 from ebmpipe.methods import build
 from ebmpipe.metrics.quadrature import log_partition
+from ebmpipe.scored import Scored
 from ebmpipe.spec import DataSpec
 
 SHAPES = [(2,), (5,), (1, 2, 3)]
@@ -175,6 +177,13 @@ def test_a_tilt_of_other_data_is_refused():
     with pytest.raises(ValueError, match=r"data_noise: 0\.3"):
         build("neural_transport", spec, {}, 0, required={"backbone": backbone})
     assert build("neural_transport", spec, {"data_noise": 0.3}, 0, required={"backbone": backbone}).noise_level == 0.3
+
+
+def test_what_is_known_of_its_likelihood_is_said_to_rest_on_an_estimate():
+    law = build("vae", spec_of((2,), "density"), {}, 0).law
+    scored = Scored({"fresh": np.zeros((4, 2))}, "fresh", law, base=law)
+    found = bracketed(scored, lambda: law, PartitionConfig(), "cpu")
+    assert found is not None and found().base == "its own law, whose density is an estimate"
 
 
 def test_the_density_is_a_number_wherever_it_is_asked_for():

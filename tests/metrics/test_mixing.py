@@ -88,6 +88,14 @@ def test_kernels_have_rows_of_their_own_and_one_that_is_lost_says_why(plane):
     assert set(rows) == set(Mixing().reports(replace(evaluation, long_run=record)))
 
 
+def test_a_kernel_that_accepts_everything_is_said_to_have_another_law(plane):
+    evaluation = plane()
+    mala = evaluation.long_run.kernels["mala"]
+    biased = replace(mala, about={**mala.about, "name": "ula", "adjusted": False})
+    rows = rows_of(replace(evaluation, long_run=replace(evaluation.long_run, kernels={"mala": mala, "ula": biased}), cache={}))
+    assert rows["rhat@ula"].protocol.startswith("ula (of a biased law), step size found") and "biased" not in rows["rhat"].protocol
+
+
 def test_why_there_is_nothing(plane):
     assert {row.status for row in Mixing().unavailable("because", plane())} == {"not available: because"}
     from ebmpipe.evaluation import rows_of as rows_with_reasons

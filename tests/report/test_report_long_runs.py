@@ -152,6 +152,22 @@ def test_a_kernel_that_was_lost_leaves_its_place_empty(make_plane: Callable[...,
     assert "pcd" in texts(drawn("long_run", tmp_path, runs))
 
 
+def test_latent_chains_are_shown_where_the_first_kernel_is_lost(
+    make_plane: Callable[..., None], give: Callable[..., Path], tmp_path: Path
+) -> None:
+    make_plane("nt", 0, 0.1)
+    made = record(2.0)
+    mala = made.kernels["mala"]
+    latent = replace(mala, about={**mala.about, "name": "latent_hmc", "latent": True})
+    kernels = {"mala": lost_run(16), "latent_hmc": latent}
+    give("nt", replace(made, kernels=kernels, frames=made.frames[:2], frame_steps=made.frame_steps[:2]))
+    figure = drawn("mixing", tmp_path, {"eight_gaussians": {"nt": [0]}})
+    assert "no run has chains" not in texts(figure)
+    ratios, energy, _ = figure.axes
+    assert sum(line.get_marker() == "D" for line in ratios.lines) == 1
+    assert [float(line.get_ydata()[0]) for line in energy.lines if len(line.get_ydata()) > 2] == [1.0]
+
+
 def test_a_strip_that_breaks_off_says_so(plane_world: Path, give: Callable[..., Path]) -> None:
     made = record(2.0)
     give("pcd", replace(made, kernels={"mala": lost_run(16)}, frames=made.frames[:2], frame_steps=made.frame_steps[:2]))

@@ -16,6 +16,7 @@ INFOS = {
     "recall": MetricInfo("share", "higher", ""),
     "reconstruction_mse": MetricInfo("", "lower", "", controlled=False),
     "bits_per_dim_upper": MetricInfo("bits", None, ""),
+    "nll": MetricInfo("nats", "lower", ""),
     "log_z": MetricInfo("nats", None, ""),
 }
 FLOW, TILT = {0: 1.2, 1: 1.3, 2: 1.1}, {0: 0.7, 1: 1.4, 2: 0.6}
@@ -29,10 +30,12 @@ def metrics() -> pd.DataFrame:
             ("digits", "flow", seed, "frechet_lenet", FLOW[seed]),
             ("digits", "flow", seed, "bits_per_dim_upper", 3.5),
             ("digits", "flow", seed, "log_z", 0.0),
+            ("digits", "flow", seed, "nll@smoothed", 5.0),
             ("digits", "tilt", seed, "frechet_lenet", 50.0),
             ("digits", "tilt", seed, "frechet_lenet@own", TILT[seed]),
             ("digits", "tilt", seed, "bits_per_dim_upper", 3.4 + 0.01 * seed),
             ("digits", "tilt", seed, "log_z", 1.0),
+            ("digits", "tilt", seed, "nll@smoothed", 4.0 - seed),
             ("digits", "dual", seed, "frechet_lenet@own", 3.0),
             ("digits", "dual", seed, "frechet_lenet@generated", 9.0 + seed),
             ("digits", "dual", seed, "recall@own", 0.5),
@@ -66,7 +69,7 @@ def test_samples_of_another_sampler_do_not_stand_in_for_lost_ones() -> None:
     lost = metrics()
     lost.loc[(lost["method"] == "tilt") & (lost["metric"] == "frechet_lenet@own"), "value"] = None
     found = frame(lost, {"digits": {"tilt": {"backbone": "flow"}}}, {"digits": {"data"}}, INFOS)
-    assert set(found[found["method"] == "tilt"]["metric"]) == {"bits_per_dim_upper"}
+    assert set(found[found["method"] == "tilt"]["metric"]) == {"bits_per_dim_upper", "nll@smoothed"}
 
 
 def test_of_likelihoods_the_pessimistic_end_counts_and_what_has_no_side_does_not() -> None:
@@ -74,6 +77,9 @@ def test_of_likelihoods_the_pessimistic_end_counts_and_what_has_no_side_does_not
     row = one(found, method="tilt", metric="bits_per_dim_upper")
     assert row.better == 3 and row.difference == pytest.approx(-0.09)
     assert "log_z" not in set(found["metric"])
+    smoothed = one(found, method="tilt", metric="nll@smoothed")
+    assert (smoothed.reference, smoothed.better) == ("flow", 3) and smoothed.difference == pytest.approx(-2)
+    assert "nll" not in set(found["metric"]), "what is of other examples is not taken for it"
 
 
 def test_a_label_is_compared_with_a_part_of_itself() -> None:
