@@ -125,10 +125,10 @@ class LongRunFigure(Figure):
 
     def scale_distances(self, axes: list[Axes], shown: Mapping[str, Found], distance: str) -> None:
         """One scale for every distance: linear where they are not told from 0, logarithmic beyond."""
-        runs = [run for found in shown.values() for run, _ in found if f"long_run/{distance}" in run.arrays]
-        values = np.concatenate([run.arrays[f"long_run/{distance}"] for run in runs])
-        errors = np.concatenate([run.arrays[f"long_run/{distance}_stderr"] for run in runs])
-        linear = round_down(2 * float(np.median([run.arrays[f"long_run/{distance}_stderr"][-1] for run in runs])))
+        lines = [(run, f"{start}/{distance}") for found in shown.values() for run, record in found for start, *_ in courses(record)]
+        kept = [(run.arrays[key], run.arrays[f"{key}_stderr"]) for run, key in lines if key in run.arrays]
+        values, errors = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+        linear = round_down(2 * float(np.median([each[-1] for _, each in kept])))
         lowest = min(-linear, float((values - 2 * errors).min()))
         highest = 1.3 * float((values + 2 * errors).max())
         decades = [10.0**power for power in range(-8, 9) if 2 * linear < 10.0**power <= highest]
