@@ -139,7 +139,8 @@ class Mixing(Figure):
         ratios, decays = grid[:, 0], grid[:, 1:]
         for axes in ratios:
             axes.set_xscale("log")
-            axes.set_xlim(LEAST, 2.5 * max(largest, 0.5))
+            # Room for the kernels' names on the right.
+            axes.set_xlim(LEAST, 8 * max(largest, 0.5))
             axes.xaxis.set_major_locator(FixedLocator(MARKS))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1 + value:.6g}"))
