@@ -88,6 +88,8 @@ def rows(
             if better is None or not here:
                 continue
             for reference in references(label, required, first):
+                if metric.endswith(SMOOTHED) and reference.role == FIRST:
+                    continue  # with other noise, perhaps; what a label builds on has its own
                 there = values(of_label[reference.label], metric, reference.source) if reference.label in of_label else {}
                 found = paired(here, there)
                 if found is None:
