@@ -87,9 +87,8 @@ def rows(
             better, here = better_of(metric.removesuffix(SMOOTHED), infos), values(own, metric, None)
             if better is None or not here:
                 continue
-            for reference in references(label, required, first):
-                if metric.endswith(SMOOTHED) and reference.role == FIRST:
-                    continue  # with other noise, perhaps; what a label builds on has its own
+            # The first label may have been trained with other noise; what a label builds on has its own.
+            for reference in references(label, required, None if metric.endswith(SMOOTHED) else first):
                 there = values(of_label[reference.label], metric, reference.source) if reference.label in of_label else {}
                 found = paired(here, there)
                 if found is None:
